@@ -1,0 +1,272 @@
+"""Every deliberate error and its message: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Self
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the likeliest spelling, or all of them."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]}?" if close else f"It may be: {', '.join(names) or 'nothing'}."
+
+
+class SovitsError(Exception):
+    """Base of every error raised on purpose; the command line prints it without a traceback.
+
+    Takes one string, so that it survives pickling and keeps its type out of a worker process.
+    """
+
+
+class ConfigError(SovitsError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+    @classmethod
+    def unknown_key(cls, key: str, known: Iterable[str]) -> Self:
+        """`key` is not a setting; name the nearest one that is."""
+        return cls(f"There is no setting {key}. {_nearest(key.rpartition('.')[2], known)}")
+
+    @classmethod
+    def wrong_value(cls, key: str, found: object, expected: str) -> Self:
+        """`key` has a value it cannot have."""
+        return cls(f"{key} is {found!r}, but must be {expected}.")
+
+
+class AudioError(SovitsError):
+    """A sound cannot be read, written, or is not what was expected."""
+
+    @classmethod
+    def missing(cls, path: Path) -> Self:
+        """There is nothing at `path`."""
+        return cls(f"{path} does not exist. Check the spelling of the sound file's path.")
+
+    @classmethod
+    def not_a_file(cls, path: Path) -> Self:
+        """`path` is a folder or a device."""
+        return cls(f"{path} is {'a folder' if path.is_dir() else 'no plain file'}. Name one sound file.")
+
+    @classmethod
+    def not_readable(cls, path: Path, reason: str) -> Self:
+        """The system does not let `path` be read."""
+        return cls(f"{path} cannot be opened ({reason}). Check that you may read it.")
+
+    @classmethod
+    def not_audio(cls, path: Path, reason: str) -> Self:
+        """No decoder knows what `path` holds."""
+        return cls(
+            f"{path} is not a sound file that can be read ({reason}). "
+            "Convert it to wav or flac first, or remove it."
+        )
+
+    @classmethod
+    def no_audio_stream(cls, path: Path) -> Self:
+        """`path` is a picture, or a video without sound."""
+        return cls(f"{path} holds no sound, only pictures or data. Name a file with an audio track.")
+
+    @classmethod
+    def empty(cls, path: Path) -> Self:
+        """`path` holds no sample."""
+        return cls(f"{path} is empty: it holds 0 samples of sound. Record or export it again.")
+
+    @classmethod
+    def no_samples(cls) -> Self:
+        """A wave of no samples was given where at least one is needed."""
+        return cls("The wave holds 0 samples, but at least 1 is needed. Leave empty sounds out.")
+
+    @classmethod
+    def truncated(cls, path: Path, *, found_s: float, expected_s: float) -> Self:
+        """`path` ends before the length that it promises."""
+        return cls(
+            f"{path} is cut short: only {found_s:.2f} s of {expected_s:.2f} s can be read. "
+            "Copy or export it again, or save the part that plays as a new file."
+        )
+
+    @classmethod
+    def damaged(cls, path: Path, *, found_s: float, reason: str) -> Self:
+        """Decoding of `path` fails part of the way."""
+        return cls(
+            f"{path} is damaged after {found_s:.2f} s ({reason}). "
+            "Copy or export it again, or save the part that plays as a new file."
+        )
+
+    @classmethod
+    def not_finite(cls, path: Path, *, count: int, first_s: float) -> Self:
+        """`path` has samples that are not numbers, or infinite."""
+        return cls(
+            f"{path} holds {count} samples that are NaN or infinite, the first at {first_s:.3f} s. "
+            "Sound is made of finite numbers: export it again from the program that made it."
+        )
+
+
+class OutputError(SovitsError):
+    """A result cannot be written where it was asked for."""
+
+    @classmethod
+    def unknown_suffix(cls, path: Path, known: Iterable[str]) -> Self:
+        """The name of `path` does not say in which format to write."""
+        found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+        return cls(
+            f"{path} has {found}, so it cannot be told which format to write. "
+            f"End its name in {', '.join(sorted(known))}."
+        )
+
+    @classmethod
+    def no_folder(cls, path: Path) -> Self:
+        """The folder that `path` should be in does not exist."""
+        return cls(f"{path} cannot be written: {path.parent} is not a folder. Make it first.")
+
+    @classmethod
+    def not_a_file(cls, path: Path) -> Self:
+        """`path` is a folder or a device, which must not be replaced."""
+        return cls(f"{path} exists and is not a plain file. Name a file to write.")
+
+    @classmethod
+    def cannot_write(cls, path: Path, reason: str) -> Self:
+        """The system refuses to write `path`."""
+        return cls(f"{path} cannot be written ({reason}). Choose another folder, or change this one.")
+
+    @classmethod
+    def disk_full(cls, path: Path, free: int) -> Self:
+        """There is no room left for `path`."""
+        return cls(
+            f"{path} cannot be written: its disk is full ({free / 1e6:.1f} MB free). "
+            "Make room, or choose a folder on another disk."
+        )
+
+    @classmethod
+    def wrong_format(
+        cls, path: Path, *, sample_rate: int, channels: int, subtype: str | None = None
+    ) -> Self:
+        """The format of `path` cannot hold this kind of sound."""
+        kind = f" as {subtype}" if subtype else ""
+        return cls(
+            f"{path} cannot hold {channels} channels at {sample_rate} Hz{kind}. "
+            "Write wav or flac, or ask for another sample rate."
+        )
+
+    @classmethod
+    def wrong_shape(cls, path: Path, *, found: tuple[int, ...], channels: int) -> Self:
+        """What is written to `path` has another number of channels than it was opened with."""
+        return cls(
+            f"{path} was opened for {channels} channels, but was given a wave of shape {found}. "
+            "Give it waves of shape [channels, samples]."
+        )
+
+    @classmethod
+    def not_finite(cls, path: Path, *, count: int, at_s: float) -> Self:
+        """A result is not a sound."""
+        return cls(
+            f"{path} cannot be written: {count} of the samples from {at_s:.3f} s on are NaN or "
+            "infinite. Look for what made them: a damaged voice, or too low a precision."
+        )
+
+
+class WeightsError(SovitsError):
+    """Weights of a frozen network are missing, or are not the ones expected."""
+
+    @classmethod
+    def missing(
+        cls, filename: str, repo: str | None, folder: Path, *, because: str | None = None
+    ) -> Self:
+        """`filename` is nowhere on this machine, and cannot be fetched."""
+        source = f"the Hugging Face repo {repo}" if repo else "where it is published"
+        reason = f" ({because})" if because else ""
+        return cls(
+            f"{filename} is not on this machine and cannot be fetched{reason}. "
+            f"Get it from {source} and put it in {folder}."
+        )
+
+    @classmethod
+    def no_file(cls, path: Path) -> Self:
+        """The path that was given leads to no file."""
+        return cls(f"{path} is not a file. Give the path of a weights file.")
+
+    @classmethod
+    def wrong_hash(cls, path: Path, *, found: str, expected: str) -> Self:
+        """A file is damaged, or another one of the same name."""
+        return cls(
+            f"{path} is not the file expected: its SHA-256 is {found}, not {expected}. "
+            "Delete it and get it again."
+        )
+
+    @classmethod
+    def needs_code(cls, path: Path, instead: str | None = None) -> Self:
+        """A checkpoint can only be read by running code that is in it."""
+        advice = instead or "a safetensors file, or a state dict saved by torch.save"
+        return cls(
+            f"{path} holds more than tensors, and reading it could run a program. "
+            f"Use {advice} instead."
+        )
+
+    @classmethod
+    def unreadable(cls, path: Path, reason: object) -> Self:
+        """A file is cut short, damaged, or of another kind."""
+        line = " ".join(str(reason).split()) or type(reason).__name__
+        return cls(
+            f"{path} cannot be read as weights: {line[:200]}. "
+            "Get it again, or give a .safetensors, .pt, .pth or .bin file."
+        )
+
+    @classmethod
+    def wrong_layout(cls, path: Path, network: str, problem: str) -> Self:
+        """A file holds tensors, but not those of this network."""
+        return cls(f"{path} does not hold {network}: {problem}. Give the weights of {network}.")
+
+    @classmethod
+    def unknown_encoder(cls, name: str, known: Iterable[str]) -> Self:
+        """`name` is not a content encoder."""
+        return cls(f"There is no content encoder {name}. {_nearest(name, known)}")
+
+
+class PitchError(SovitsError):
+    """A pitch method is unknown, or what it needs is not installed."""
+
+    @classmethod
+    def unknown_method(cls, name: str, known: Iterable[str]) -> Self:
+        """`name` is not a pitch method."""
+        return cls(f"There is no pitch method {name}. {_nearest(name, known)}")
+
+    @classmethod
+    def not_mono(cls, shape: tuple[int, ...]) -> Self:
+        """The sound has channels."""
+        return cls(
+            f"Pitch is measured on one channel, [samples], but the sound has the shape "
+            f"{list(shape)}. Choose or mix its channels first."
+        )
+
+    @classmethod
+    def not_finite(cls, count: int, total: int) -> Self:
+        """The sound holds NaN or infinity."""
+        return cls(
+            f"{count} of {total} samples are not finite numbers, so that they have no pitch. "
+            f"Repair the sound first."
+        )
+
+    @classmethod
+    def needs_package(cls, name: str, package: str, install: str) -> Self:
+        """The method needs a package that is not installed."""
+        return cls(
+            f"The pitch method {name} needs {package}, which is not installed. "
+            f"Run pip install '{install}', or choose another method."
+        )
+
+
+class VoiceError(SovitsError):
+    """A voice file is missing, unsafe, damaged, or contradicts its settings."""
+
+    @classmethod
+    def unknown_speaker(cls, name: str, known: Iterable[str]) -> Self:
+        """`name` is not a speaker of the voice."""
+        return cls(f"This voice has no speaker {name}. {_nearest(name, known)}")
+
+
+class DatasetError(SovitsError):
+    """A folder of recordings or features cannot be trained on."""
+
+
+class TrainingError(SovitsError):
+    """Training cannot start or go on."""

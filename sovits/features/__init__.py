@@ -1,0 +1,1 @@
+"""Frozen networks and measurements that describe sound."""

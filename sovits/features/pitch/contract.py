@@ -1,0 +1,137 @@
+"""What every pitch method promises, and the way from its own grid to the caller's frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sovits.audio.resample import resample
+from sovits.errors import PitchError
+from sovits.types import F0, Pitch, Voiced, Wave
+
+UNVOICED_F0 = 100.0
+"""Pitch of a sound in which no frame is voiced (Hz)."""
+LARGEST_GLIDE = 1.15
+"""Ratio of neighbouring frames above which the pitch leaps, so that nothing lies between them."""
+
+
+@dataclass(frozen=True)
+class PitchSpec:
+    """What there is to know about a pitch method before it is loaded."""
+
+    name: str
+    description: str
+    needs: str = ""
+    """What has to be installed besides sovits; nothing if empty."""
+    lowest: float = 50.0
+    """Lowest pitch it can find (Hz)."""
+    highest: float = 1100.0
+    """Highest pitch it can find (Hz)."""
+
+
+class Track(NamedTuple):
+    """Pitch on the grid of a method: entry `i` is centred at `start + i * step` seconds."""
+
+    f0: Tensor
+    """Hz, 0 where unvoiced, float64 `[n]`."""
+    step: float
+    """Seconds from one entry to the next."""
+    start: float = 0.0
+    """Centre of the first entry (seconds)."""
+
+
+class PitchExtractor(ABC):
+    """Measures the pitch of a sound; loaded by `load_pitch_extractor`.
+
+    Attributes:
+        spec: What the method is called, can find and needs.
+        sample_rate: Rate that the method listens at; None if it takes any (Hz).
+    """
+
+    spec: PitchSpec
+    sample_rate: int | None = None
+
+    @torch.inference_mode()
+    def __call__(self, wave: Wave, sample_rate: int, hop_length: int) -> Pitch:
+        """Return the pitch of each frame.
+
+        Args:
+            wave: Sound, `[samples]`.
+            sample_rate: Rate of `wave` (Hz).
+            hop_length: Samples per frame.
+
+        Returns:
+            `samples // hop_length` frames, each centred on sample `(i + 1/2) * hop_length`.
+
+        Raises:
+            PitchError: `wave` has channels, or samples that are not numbers.
+        """
+        if wave.dim() != 1:
+            raise PitchError.not_mono(tuple(wave.shape))
+        if not bool(wave.isfinite().all()):
+            raise PitchError.not_finite(int((~wave.isfinite()).sum()), wave.numel())
+        frames = wave.numel() // hop_length
+        if frames == 0:
+            return Pitch(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+        wave = wave.detach().float().cpu()
+        rate = self.sample_rate or sample_rate
+        if rate != sample_rate:
+            wave = resample(wave, sample_rate, rate)
+        track = self.track(wave, rate)
+        return Pitch(*bridge(to_frames(track, frames, hop_length / sample_rate)))
+
+    @abstractmethod
+    def track(self, wave: Wave, sample_rate: int) -> Track:
+        """Return the pitch of `wave` `[samples]`, on the CPU, on the method's own grid."""
+
+
+def to_frames(track: Track, frames: int, frame_seconds: float) -> Tensor:
+    """Read a track at the centres of frames.
+
+    A frame is voiced if the nearest entry of the track is. Its pitch is interpolated, except
+    across an unvoiced entry or a leap, where it is that of the nearest entry.
+
+    Args:
+        track: Pitch on a method's own grid.
+        frames: How many frames to return.
+        frame_seconds: Duration of one frame.
+
+    Returns:
+        Hz, 0 where unvoiced, float64 `[frames]`.
+    """
+    if len(track.f0) == 0:
+        return torch.zeros(frames, dtype=torch.float64)
+    centres = (torch.arange(frames, dtype=torch.float64) + 0.5) * frame_seconds
+    place = ((centres - track.start) / track.step).clamp(0, len(track.f0) - 1)
+    left = place.floor().long()
+    right = (left + 1).clamp(max=len(track.f0) - 1)
+    f0 = track.f0.double()
+    low, high, share = f0[left], f0[right], place - left
+    nearest = torch.where(share < 0.5, low, high)
+    smaller, larger = torch.minimum(low, high), torch.maximum(low, high)
+    glides = (smaller > 0) & (larger < smaller * LARGEST_GLIDE)
+    return torch.where(glides, low + share * (high - low), nearest)
+
+
+def bridge(f0: Tensor) -> tuple[F0, Voiced]:
+    """Fill unvoiced frames with a straight line (in Hz) between their voiced neighbours.
+
+    Before the first and after the last voiced frame the pitch is held; where there is none at
+    all it is `UNVOICED_F0`.
+
+    >>> f0, voiced = bridge(torch.tensor([0.0, 100.0, 0.0, 200.0]))
+    >>> f0.tolist(), voiced.tolist()
+    ([100.0, 100.0, 150.0, 200.0], [False, True, False, True])
+    """
+    values = f0.double().numpy()
+    voiced = np.isfinite(values) & (values > 0)
+    if not voiced.any():
+        return torch.full((len(values),), UNVOICED_F0), torch.zeros(len(values), dtype=torch.bool)
+    places = np.flatnonzero(voiced)
+    filled = np.interp(np.arange(len(values)), places, values[places])
+    return torch.from_numpy(filled).float(), torch.from_numpy(voiced)
