@@ -40,6 +40,19 @@ class AudioError(SovitsError):
     """A sound cannot be read, written, or is not what was expected."""
 
     @classmethod
+    def not_one_channel(cls, shape: tuple[int, ...]) -> Self:
+        """A function of one channel was given something else."""
+        return cls(
+            f"The wave has the shape {shape}, but one channel [samples] is needed. "
+            "Take one channel, or their mean."
+        )
+
+    @classmethod
+    def too_short_for_content(cls) -> Self:
+        """A sound is too short to hold one frame of content."""
+        return cls("The sound is too short to hold any content: it needs at least 25 ms. Pad it.")
+
+    @classmethod
     def missing(cls, path: Path) -> Self:
         """There is nothing at `path`."""
         return cls(f"{path} does not exist. Check the spelling of the sound file's path.")
@@ -47,7 +60,9 @@ class AudioError(SovitsError):
     @classmethod
     def not_a_file(cls, path: Path) -> Self:
         """`path` is a folder or a device."""
-        return cls(f"{path} is {'a folder' if path.is_dir() else 'no plain file'}. Name one sound file.")
+        return cls(
+            f"{path} is {'a folder' if path.is_dir() else 'no plain file'}. Name one sound file."
+        )
 
     @classmethod
     def not_readable(cls, path: Path, reason: str) -> Self:
@@ -65,7 +80,9 @@ class AudioError(SovitsError):
     @classmethod
     def no_audio_stream(cls, path: Path) -> Self:
         """`path` is a picture, or a video without sound."""
-        return cls(f"{path} holds no sound, only pictures or data. Name a file with an audio track.")
+        return cls(
+            f"{path} holds no sound, only pictures or data. Name a file with an audio track."
+        )
 
     @classmethod
     def empty(cls, path: Path) -> Self:
@@ -127,7 +144,9 @@ class OutputError(SovitsError):
     @classmethod
     def cannot_write(cls, path: Path, reason: str) -> Self:
         """The system refuses to write `path`."""
-        return cls(f"{path} cannot be written ({reason}). Choose another folder, or change this one.")
+        return cls(
+            f"{path} cannot be written ({reason}). Choose another folder, or change this one."
+        )
 
     @classmethod
     def disk_full(cls, path: Path, free: int) -> Self:

@@ -1,0 +1,369 @@
+"""Every setting, as frozen dataclasses with strict JSON.
+
+Names here are the project's own. The keys that people type into `configs/44k/config.json`
+are translated in `sovits.legacy.settings`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sovits.errors import ConfigError
+
+T = TypeVar("T")
+
+DecoderKind = Literal["hifi-gan", "istft", "ms-istft", "mb-istft"]
+StereoMode = Literal["mono", "side", "both"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """How sound is cut into samples and frames; one voice uses one of these throughout."""
+
+    sample_rate: int = 44_100
+    """Samples per second (Hz)."""
+    hop_length: int = 512
+    """Samples from the start of one frame to the start of the next."""
+    n_fft: int = 2048
+    """Samples in one analysis window."""
+    n_mels: int = 80
+    """Bands of the mel spectrogram that the training loss compares."""
+    mel_min: float = 0.0
+    """Lower edge of the lowest mel band (Hz)."""
+    mel_max: float | None = None
+    """Upper edge of the highest mel band (Hz); half the sample rate if not given."""
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "hop_length", "n_fft", "n_mels"):
+            if getattr(self, name) < 1:
+                raise ConfigError.wrong_value(f"audio.{name}", getattr(self, name), "at least 1")
+        if self.n_fft < self.hop_length:
+            raise ConfigError(
+                f"audio.n_fft ({self.n_fft}) must not be below audio.hop_length "
+                f"({self.hop_length}), so that frames cover the sound."
+            )
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second (Hz)."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of the linear spectrogram."""
+        return self.n_fft // 2 + 1
+
+
+@dataclass(frozen=True)
+class SynthesizerConfig:
+    """Shape of the VITS synthesizer; the defaults are so-vits-svc 4.0 with 768 content channels."""
+
+    content_channels: int = 768
+    """Channels of the content encoder's output."""
+    inter_channels: int = 192
+    """Channels of the latent."""
+    hidden_channels: int = 192
+    """Width of the prior, the posterior, the flow and the F0 decoder."""
+    filter_channels: int = 768
+    """Width inside the feed-forward layers."""
+    n_heads: int = 2
+    """Attention heads."""
+    n_layers: int = 6
+    """Transformer layers of the prior encoder and of the F0 decoder."""
+    kernel_size: int = 3
+    """Kernel of the feed-forward layers (frames)."""
+    dropout: float = 0.1
+    """Share of activations dropped while training."""
+    speaker_channels: int = 256
+    """Channels of the speaker embedding."""
+    n_speakers: int = 200
+    """Rows of the speaker table."""
+    flow_layers: int = 4
+    """WaveNet layers inside each of the four couplings."""
+    posterior_layers: int = 16
+    """WaveNet layers of the posterior encoder."""
+    decoder: DecoderKind = "hifi-gan"
+    """Which decoder turns the latent into sound."""
+    resblock: Literal["1", "2"] = "1"
+    """Residual block: 1 has pairs of convolutions, 2 single ones."""
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    """Kernel of each parallel residual block."""
+    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    """Dilations inside each parallel residual block."""
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2, 2)
+    """Factor of each upsampling stage."""
+    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4, 4)
+    """Kernel of each upsampling stage."""
+    upsample_initial_channels: int = 512
+    """Width of the decoder before its first stage; each stage halves it."""
+    istft_n_fft: int = 16
+    """Window of the decoder's inverse STFT (samples)."""
+    istft_hop_length: int = 4
+    """Hop of the decoder's inverse STFT (samples)."""
+    subbands: int = 4
+    """Sub-bands of the multi-stream and multi-band decoders."""
+    volume: bool = False
+    """Whether the loudness of each frame is an input (4.1's vol_embedding)."""
+    predicts_f0: bool = True
+    """Whether there is an F0 decoder (auto pitch)."""
+
+    def samples_per_frame(self) -> int:
+        """Return how many samples the decoder makes of one frame."""
+        total = 1
+        for rate in self.upsample_rates:
+            total *= rate
+        if self.decoder != "hifi-gan":
+            total *= self.istft_hop_length
+        if self.decoder in ("ms-istft", "mb-istft"):
+            total *= self.subbands
+        return total
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Shape of the discriminators; the defaults are so-vits-svc 4.0."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    """Periods of the period discriminators (samples)."""
+    width: float = 1.0
+    """Factor on every channel count; below 1 trains faster, and cannot read others' D files."""
+    spectral_norm: bool = False
+    """Spectral instead of weight normalisation."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a voice is trained."""
+
+    log_interval: int = 100
+    """Steps between log lines."""
+    eval_interval: int = 200
+    """Steps between validations; each one also writes a checkpoint."""
+    seed: int = 1234
+    """Seed of everything random in a training."""
+    epochs: int = 10_000
+    """Passes over the data after which training ends."""
+    learning_rate: float = 1e-4
+    """Step size at the start."""
+    betas: tuple[float, float] = (0.8, 0.99)
+    """Decay of AdamW's moments."""
+    eps: float = 1e-9
+    """AdamW's guard against division by zero."""
+    lr_decay: float = 0.999875
+    """Factor on the learning rate after each epoch."""
+    batch_size: int = 16
+    """Clips per step."""
+    segment_frames: int = 20
+    """Frames that the decoder renders of each clip."""
+    context_frames: int = 128
+    """Frames of each clip that the encoders see; at least segment_frames."""
+    mel_weight: float = 45.0
+    """Weight of the mel loss."""
+    kl_weight: float = 1.0
+    """Weight of the divergence between posterior and prior."""
+    feature_weight: float = 2.0
+    """Weight of the feature matching loss."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints are kept; 0 keeps all."""
+    num_workers: int = 0
+    """Processes that load data; 0 loads in the training process."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Arithmetic of the networks; losses, sources and inverse STFTs stay in fp32."""
+    name_by_step: bool = False
+    """Whether checkpoints are numbered by step instead of epoch."""
+    accumulate: int = 1
+    """Batches per optimizer step."""
+    adversarial_from: int = 0
+    """Step from which the discriminators take part."""
+    stft_fft_sizes: tuple[int, ...] = (768, 1366, 342)
+    """Windows of the sub-band STFT loss (mb-istft only)."""
+    stft_hop_lengths: tuple[int, ...] = (60, 120, 20)
+    """Hops of the sub-band STFT loss."""
+    stft_window_lengths: tuple[int, ...] = (300, 600, 120)
+    """Window lengths of the sub-band STFT loss."""
+    training_files: str = "filelists/44k/train.txt"
+    """List of the clips to train on, one path a line."""
+    validation_files: str = "filelists/44k/val.txt"
+    """List of the clips to validate on."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_interval", "eval_interval", "epochs", "batch_size", "segment_frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
+        if self.context_frames < self.segment_frames:
+            raise ConfigError(
+                f"train.context_frames ({self.context_frames}) must not be below "
+                f"train.segment_frames ({self.segment_frames}): the decoder renders a part of "
+                "what the encoders see."
+            )
+
+
+@dataclass(frozen=True)
+class VoiceConfig:
+    """What a voice needs to know of itself to convert."""
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    """Rates and spectra."""
+    synthesizer: SynthesizerConfig = field(default_factory=SynthesizerConfig)
+    """Shape of the network."""
+    content: str = "contentvec-768l12"
+    """Name of the content encoder it was trained with."""
+    speakers: dict[str, int] = field(default_factory=dict)
+    """Row in the speaker table for each name."""
+
+    def __post_init__(self) -> None:
+        made, needed = self.synthesizer.samples_per_frame(), self.audio.hop_length
+        if made != needed:
+            raise ConfigError(
+                f"The {self.synthesizer.decoder} decoder makes {made} samples a frame, but "
+                f"hop_length is {needed}. Change upsample_rates so that both agree."
+            )
+        for name, index in self.speakers.items():
+            if not 0 <= index < self.synthesizer.n_speakers:
+                raise ConfigError(
+                    f"Speaker {name} has row {index}, but the speaker table has rows 0 to "
+                    f"{self.synthesizer.n_speakers - 1}. Correct spk, or n_speakers."
+                )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole training configuration."""
+
+    voice: VoiceConfig = field(default_factory=VoiceConfig)
+    """What is trained."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """What judges it."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What a listener may ask of one conversion; the same in Python, shell, live and web use."""
+
+    speaker: str | None = None
+    """Whose voice, by name or row; the first of the voice if not given."""
+    semitones: float = 0.0
+    """How far to move the pitch; 12 is one octave up."""
+    f0_method: str = "swift"
+    """How pitch is found: swift, crepe, crepe-tiny, fcpe, rmvpe, harvest, dio or pm."""
+    auto_f0: bool = False
+    """Let the voice choose the melody (for speech; it cannot sing)."""
+    noise_scale: float = 0.4
+    """Amount of variation in the synthesis, 0 to 1."""
+    retrieval: str | None = None
+    """Index or k-means file with content of the target voice."""
+    retrieval_ratio: float = 0.0
+    """How far content moves towards that file's nearest entries, 0 to 1."""
+    silence_db: float = -60.0
+    """Level below which sound counts as silence (dB below the loudest part)."""
+    absolute_silence: bool = False
+    """Measure silence_db from full scale instead of from the loudest part."""
+    silence_seconds: float = 0.3
+    """Shortest pause that counts as silence (s)."""
+    max_piece_seconds: float = 20.0
+    """Longest piece converted at once (s); longer ones are cut where they are quietest."""
+    pad_seconds: float = 0.5
+    """Sound around a piece that the networks hear but that is cut off again (s)."""
+    stereo: StereoMode = "mono"
+    """Stereo sources: mono in the middle; the source's side kept; or both channels converted."""
+    output_rate: int | None = None
+    """Sample rate of the result (Hz); the source's if not given."""
+    seed: int = 0
+    """Seed of the noise in the synthesis; the same seed gives the same sound."""
+    precision: Precision = "fp32"
+    """Arithmetic of the synthesizer; bf16 is faster on processors that have it."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("noise_scale", 0.0, 10.0),
+            ("retrieval_ratio", 0.0, 1.0),
+            ("semitones", -60.0, 60.0),
+            ("max_piece_seconds", 1.0, 600.0),
+            ("pad_seconds", 0.0, 10.0),
+            ("silence_seconds", 0.05, 60.0),
+            ("silence_db", -200.0, 0.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError.wrong_value(name, value, f"between {low:g} and {high:g}")
+        if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
+            raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
+        if self.retrieval_ratio and self.retrieval is None:
+            raise ConfigError(
+                f"retrieval_ratio is {self.retrieval_ratio:g}, but there is no retrieval file. "
+                "Name one with -k, or leave the ratio at 0."
+            )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a dataclass as plain JSON types."""
+    return asdict(config)
+
+
+def build(kind: type[T], table: dict[str, Any], where: str = "") -> T:
+    """Make `kind` from JSON; every key must be a setting, and every value of its type.
+
+    Raises:
+        ConfigError: A key is unknown, or a value has another type than its setting.
+    """
+    types = get_type_hints(kind)
+    for name in table:
+        if name not in types:
+            raise ConfigError.unknown_key(where + name, types)
+    return kind(**{name: _value(types[name], table[name], where + name) for name in table})
+
+
+def _value(want: Any, value: Any, key: str) -> Any:
+    """Return `value` as `want`, or say that it is not one."""
+    if is_dataclass(want) and isinstance(want, type):
+        if isinstance(value, dict):
+            return build(want, value, f"{key}.")
+    elif (origin := get_origin(want)) is Literal:
+        if value in get_args(want) and type(value) is not bool:
+            return value
+        raise ConfigError.wrong_value(key, value, f"one of {', '.join(map(str, get_args(want)))}")
+    elif origin in (Union, UnionType):
+        if value is None and NoneType in get_args(want):
+            return None
+        return _value(next(k for k in get_args(want) if k is not NoneType), value, key)
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            kinds = get_args(want)
+            if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+                raise ConfigError.wrong_value(key, value, f"a list of {len(kinds)}")
+            return tuple(
+                _value(kinds[0] if kinds[-1] is Ellipsis else kinds[i], item, f"{key}[{i}]")
+                for i, item in enumerate(value)
+            )
+    elif origin is dict:
+        if isinstance(value, dict):
+            kind = get_args(want)[1]
+            return {str(name): _value(kind, item, f"{key}.{name}") for name, item in value.items()}
+    elif want is float and type(value) is int:
+        return float(value)
+    elif type(value) is want:
+        return value
+    raise ConfigError.wrong_value(key, value, f"of type {getattr(want, '__name__', want)}")
+
+
+__all__ = [
+    "AudioConfig",
+    "Config",
+    "ConvertOptions",
+    "DecoderKind",
+    "DiscriminatorConfig",
+    "Precision",
+    "StereoMode",
+    "SynthesizerConfig",
+    "TrainConfig",
+    "VoiceConfig",
+    "build",
+    "fields",
+    "replace",
+    "to_dict",
+]

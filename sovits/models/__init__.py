@@ -1,0 +1,1 @@
+"""Networks that are trained: the VITS synthesizer, its decoders, and what judges them."""

@@ -1,0 +1,1 @@
+"""The four ways of turning a latent into sound."""

@@ -1,0 +1,57 @@
+"""HiFi-GAN driven by a harmonic source."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sovits.config import SynthesizerConfig
+from sovits.models.convolution import NormedConv1d
+from sovits.models.decoders.source import HarmonicSource
+from sovits.models.decoders.upsampler import LAST_SLOPE, SLOPE, Upsampler
+from sovits.models.noise import NoiseSource
+from sovits.types import F0, Embedding, Wave
+
+
+class NsfHifiGan(Upsampler):
+    """Upsample the latent to sound, adding the harmonic source at each rate on the way."""
+
+    def __init__(self, config: SynthesizerConfig, sample_rate: int, hop_length: int) -> None:
+        super().__init__(config)
+        self.m_source = HarmonicSource(sample_rate, hop_length)
+        self.cond = nn.Conv1d(config.speaker_channels, config.upsample_initial_channels, 1)
+        self.noise_convs = nn.ModuleList()
+        for i, width in enumerate(self.widths):
+            stride = math.prod(config.upsample_rates[i + 1 :])
+            self.noise_convs.append(
+                nn.Conv1d(1, width, 1)
+                if i == len(self.widths) - 1
+                else nn.Conv1d(1, width, 2 * stride, stride, padding=(stride + 1) // 2)
+            )
+        self.conv_post = NormedConv1d(self.widths[-1], 1, 7)
+
+    def forward(
+        self,
+        z: Tensor,
+        speaker: Embedding,
+        f0: F0,
+        *,
+        phase: Tensor | None = None,
+        noise: NoiseSource | None = None,
+    ) -> Wave:
+        """Map the latent `[batch, inter_channels, frames]` to sound `[batch, 1, samples]`."""
+        with torch.autocast(z.device.type, enabled=False):
+            source = self.m_source(
+                f0.float().to(self.m_source.l_linear.weight.dtype),
+                phase,
+                noise,
+                training=self.training,
+            )
+        x = self.conv_pre(z) + self.cond(speaker)
+        for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
+            x = up(F.leaky_relu(x, SLOPE)) + noise_conv(source)
+            x = self.blocks(i, x)
+        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))

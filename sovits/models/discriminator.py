@@ -1,0 +1,95 @@
+"""Scale and period discriminators (Kumar 2019, Kong 2020), as so-vits-svc 4.0 trains against."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sovits.config import DiscriminatorConfig
+from sovits.models.convolution import NormedConv1d, NormedConv2d
+from sovits.types import Wave
+
+SLOPE = 0.1
+
+Judgement = tuple[Tensor, list[Tensor]]
+"""Scores, `[batch, n]`, and the output of each layer."""
+
+
+class ScaleDiscriminator(nn.Module):
+    """Judge the raw wave with strided grouped convolutions."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        plan = [  # channels, kernel, stride, groups
+            (16, 15, 1, 1),
+            (64, 41, 4, 4),
+            (256, 41, 4, 16),
+            (1024, 41, 4, 64),
+            (1024, 41, 4, 256),
+            (1024, 5, 1, 1),
+        ]
+        self.convs = nn.ModuleList()
+        before = 1
+        for channels, kernel_size, stride, groups in plan:
+            after = _scaled(channels, width)
+            groups = _scaled(groups, width) if groups > 1 else 1
+            self.convs.append(NormedConv1d(before, after, kernel_size, stride, groups=groups))
+            before = after
+        self.conv_post = NormedConv1d(before, 1, 3)
+
+    def forward(self, wave: Wave) -> Judgement:
+        """Judge `[batch, 1, samples]`."""
+        return _judge(wave, self.convs, self.conv_post)
+
+
+class PeriodDiscriminator(nn.Module):
+    """Judge every `period`-th sample, so that periodic detail shows."""
+
+    def __init__(self, period: int, width: float) -> None:
+        super().__init__()
+        self.period = period
+        self.convs = nn.ModuleList()
+        before = 1
+        for i, channels in enumerate((32, 128, 512, 1024, 1024)):
+            after = _scaled(channels, width)
+            self.convs.append(NormedConv2d(before, after, 5, 3 if i < 4 else 1, padding=2))
+            before = after
+        self.conv_post = NormedConv2d(before, 1, 3, padding=1)
+
+    def forward(self, wave: Wave) -> Judgement:
+        """Judge `[batch, 1, samples]`."""
+        missing = -wave.shape[-1] % self.period
+        x = F.pad(wave, (0, missing), mode="reflect") if missing else wave
+        return _judge(x.unflatten(2, (-1, self.period)), self.convs, self.conv_post)
+
+
+class Discriminator(nn.Module):
+    """One scale discriminator and several period discriminators."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(
+            [
+                ScaleDiscriminator(config.width),
+                *(PeriodDiscriminator(period, config.width) for period in config.periods),
+            ]
+        )
+
+    def forward(self, wave: Wave) -> list[Judgement]:
+        """Judge `[batch, 1, samples]`."""
+        return [discriminator(wave) for discriminator in self.discriminators]
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def _judge(x: Tensor, convs: nn.ModuleList, last: nn.Module) -> Judgement:
+    layers = []
+    for conv in convs:
+        x = F.leaky_relu(conv(x), SLOPE)
+        layers.append(x)
+    x = last(x)
+    layers.append(x)
+    return torch.flatten(x, 1), layers

@@ -1,0 +1,67 @@
+"""What training minimises (VITS, Kim 2021; HiFi-GAN, Kong 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sovits.models.discriminator import Judgement
+from sovits.models.encoders import Gaussian
+from sovits.types import Mask
+
+
+def divergence(z_prior: Tensor, posterior: Gaussian, prior: Gaussian, mask: Mask) -> Tensor:
+    """Return the KL divergence of posterior and prior, summed over channels, per frame."""
+    value = prior.log_std - posterior.log_std - 0.5
+    value = value + 0.5 * (z_prior - prior.mean).square() * torch.exp(-2 * prior.log_std)
+    return (value * mask).sum() / mask.sum()
+
+
+def feature_distance(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
+    """Return how far the discriminators' layers are apart, summed over layers."""
+    return torch.stack(
+        [
+            (a.detach().float() - b.float()).abs().mean()
+            for (_, real_layers), (_, fake_layers) in zip(real, fake, strict=True)
+            for a, b in zip(real_layers, fake_layers, strict=True)
+        ]
+    ).sum()
+
+
+def generator_adversarial(fake: Sequence[Judgement]) -> Tensor:
+    """Return how far from 1 the discriminators score what the generator made (LS-GAN)."""
+    return torch.stack([(1 - score.float()).square().mean() for score, _ in fake]).sum()
+
+
+def discriminator_adversarial(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
+    """Return how far from 1 real sound is scored, and from 0 made sound (LS-GAN)."""
+    return torch.stack(
+        [(1 - score.float()).square().mean() for score, _ in real]
+        + [score.float().square().mean() for score, _ in fake]
+    ).sum()
+
+
+def stft_distance(
+    real: Tensor, fake: Tensor, resolutions: Sequence[tuple[int, int, int]]
+) -> Tensor:
+    """Return spectral convergence plus log-magnitude distance of bands (Yamamoto 2020).
+
+    Args:
+        real: `[batch, bands, time]`.
+        fake: The same shape.
+        resolutions: Window, hop and window length (samples) of each comparison.
+    """
+    total = real.new_zeros(())
+    for n_fft, hop_length, length in resolutions:
+        a = _magnitude(real.flatten(0, 1), n_fft, hop_length, length)
+        b = _magnitude(fake.flatten(0, 1), n_fft, hop_length, length)
+        total = total + (a - b).norm() / a.norm() + (a.log() - b.log()).abs().mean()
+    return total / len(resolutions)
+
+
+def _magnitude(wave: Tensor, n_fft: int, hop_length: int, length: int) -> Tensor:
+    window = torch.hann_window(length, device=wave.device)
+    spectrum = torch.stft(wave, n_fft, hop_length, length, window, return_complex=True)
+    return spectrum.abs().square().clamp(min=1e-7).sqrt()

@@ -1,0 +1,205 @@
+"""The VITS synthesizer of so-vits-svc 4.0 and its fork, state-dict compatible.
+
+Kim 2021 (VITS) with content in place of text, a pitch table, and a pitch predictor.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sovits.config import AudioConfig, SynthesizerConfig
+from sovits.models.convolution import fold_weight_norm
+from sovits.models.decoders.istft import istft_decoder
+from sovits.models.decoders.nsf_hifigan import NsfHifiGan
+from sovits.models.encoders import (
+    F0Decoder,
+    Gaussian,
+    PosteriorEncoder,
+    PriorEncoder,
+    centred_log_f0,
+    from_log_f0,
+    log_f0,
+)
+from sovits.models.flow import Flow
+from sovits.models.noise import NoiseSource
+from sovits.types import F0, Content, Embedding, Mask, Speaker, Spectrogram, Voiced, Volume, Wave
+
+
+class TrainBatch(NamedTuple):
+    """What one training step sees of each clip; every feature covers the same frames."""
+
+    content: Content
+    f0: F0
+    voiced: Voiced
+    volume: Volume
+    spectrogram: Spectrogram
+    speaker: Speaker
+    mask: Mask
+    start: Tensor
+    """First frame of the segment that is decoded, int64, `[batch]`."""
+
+
+class TrainOutput(NamedTuple):
+    """What the losses compare."""
+
+    wave: Wave
+    """Decoded segments, `[batch, 1, samples]`."""
+    bands: Tensor | None
+    """Their sub-bands, of the decoders that have them."""
+    prior: Gaussian
+    posterior: Gaussian
+    z_prior: Tensor
+    """Posterior sample, mapped to the prior's side."""
+    predicted_log_f0: Tensor | None
+    log_f0: Tensor
+
+
+class Synthesizer(nn.Module):
+    """Sing content at a pitch in a speaker's voice."""
+
+    def __init__(
+        self, config: SynthesizerConfig, audio: AudioConfig, *, posterior: bool = True
+    ) -> None:
+        super().__init__()
+        self.config, self.audio = config, audio
+        hidden = config.hidden_channels
+        self.emb_g = nn.Embedding(config.n_speakers, config.speaker_channels)
+        self.pre = nn.Conv1d(config.content_channels, hidden, 5, padding=2)
+        self.enc_p = PriorEncoder(config)
+        self.dec = (
+            NsfHifiGan(config, audio.sample_rate, audio.hop_length)
+            if config.decoder == "hifi-gan"
+            else istft_decoder(config)
+        )
+        self.enc_q = PosteriorEncoder(config, audio.n_bins) if posterior else None
+        self.flow = Flow(config)
+        self.f0_decoder = F0Decoder(config) if config.predicts_f0 else None
+        self.emb_uv = nn.Embedding(2, hidden)
+        self.emb_vol = nn.Linear(1, hidden) if config.volume else None
+
+    @property
+    def folded(self) -> bool:
+        """Whether `fold` was called."""
+        return bool(self.dec.conv_pre.folded)
+
+    def fold(self) -> Synthesizer:
+        """Make it ready to convert: no posterior, no weight normalisation, no dropout."""
+        self.enc_q = None
+        fold_weight_norm(self)
+        return self.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def infer(
+        self,
+        content: Content,
+        f0: F0,
+        voiced: Voiced,
+        speaker: Speaker,
+        *,
+        volume: Volume | None = None,
+        noise_scale: float = 0.4,
+        predict_f0: bool = False,
+        deterministic: bool = False,
+        noise: NoiseSource | None = None,
+        phase: Tensor | None = None,
+    ) -> Wave:
+        """Return sound, `[1, frames * hop_length]`.
+
+        Args:
+            content: `[1, channels, frames]` at the voice's frame rate.
+            f0: Hz, `[1, frames]`.
+            voiced: `[1, frames]`, bool or 0/1.
+            speaker: Row of the speaker table, int64, `[1]`.
+            volume: `[1, frames]`; needed by voices that hear loudness.
+            noise_scale: Standard deviations of the prior to draw from; 0 takes its mean.
+            predict_f0: Let the F0 decoder choose the melody.
+            deterministic: No noise anywhere, and every harmonic starts at phase zero.
+            noise: Where noise comes from; seed 0 if not given.
+            phase: Phase of the fundamental before the first sample (cycles), `[1]`.
+
+        Raises:
+            ValueError: Loudness or the F0 decoder is needed but absent.
+        """
+        training, self.training = self.training, False
+        if training:
+            self.eval()
+        drawn = None if deterministic else noise or NoiseSource()
+        frames = content.shape[-1]
+        mask = content.new_ones(1, 1, frames)
+        g = self.emb_g(speaker).unsqueeze(-1)
+        x = self._prenet(content, voiced, volume, mask)
+        if predict_f0:
+            f0 = self.predict_f0(x, f0, voiced, mask, g)
+        prior = self.enc_p(x, f0, mask)
+        z = prior.mean
+        if drawn is not None and noise_scale:
+            sample = drawn.latent(self.config.inter_channels, frames).to(z)
+            z = z + sample * prior.log_std.exp() * noise_scale
+        wave, _ = self._decode(self.flow(z, mask, g, inverse=True), g, f0, phase, drawn)
+        if training:
+            self.train()
+        return wave.squeeze(1).to(content.dtype)
+
+    def predict_f0(self, x: Tensor, f0: F0, voiced: Voiced, mask: Mask, speaker: Embedding) -> F0:
+        """Return the melody that the voice would give to `x`, `[batch, frames]` in Hz."""
+        if self.f0_decoder is None:
+            raise ValueError("This synthesizer has no F0 decoder.")
+        centred = centred_log_f0(f0, voiced, mask)
+        with torch.autocast(x.device.type, enabled=False):
+            value = self.f0_decoder(x.to(f0.dtype), centred, mask, speaker)
+            return from_log_f0(value).squeeze(1).clamp(min=1.0)
+
+    def forward(self, batch: TrainBatch, segment_frames: int) -> TrainOutput:
+        """Encode, sample the posterior, and decode a segment of each clip."""
+        if self.enc_q is None:
+            raise ValueError("A folded synthesizer cannot be trained.")
+        mask, g = batch.mask, self.emb_g(batch.speaker).unsqueeze(-1)
+        x = self._prenet(batch.content, batch.voiced, batch.volume, mask)
+        target = log_f0(batch.f0).unsqueeze(1)
+        predicted = None
+        if self.f0_decoder is not None:
+            # Stretching the melody's excursions keeps the predictor from copying it.
+            stretch = torch.empty(len(x), 1, 1, device=x.device).uniform_(0.8, 1.2)
+            centred = centred_log_f0(batch.f0, batch.voiced, mask) * stretch
+            predicted = self.f0_decoder(x, centred, mask, g)
+        prior = self.enc_p(x, batch.f0, mask)
+        posterior = self.enc_q(batch.spectrogram, mask, g)
+        noise = torch.randn_like(posterior.mean)
+        z = (posterior.mean + noise * posterior.log_std.exp()) * mask
+        z_prior = self.flow(z, mask, g)
+        segment = slice_frames(z, batch.start, segment_frames)
+        f0 = slice_frames(batch.f0.unsqueeze(1), batch.start, segment_frames).squeeze(1)
+        wave, bands = self._decode(segment, g, f0, None, None)
+        return TrainOutput(wave, bands, prior, posterior, z_prior, predicted, target)
+
+    def _prenet(
+        self, content: Content, voiced: Voiced, volume: Volume | None, mask: Mask
+    ) -> Tensor:
+        x = self.pre(content) * mask + self.emb_uv(voiced.long()).transpose(1, 2)
+        if self.emb_vol is not None:
+            if volume is None:
+                raise ValueError("This synthesizer needs the volume of each frame.")
+            x = x + self.emb_vol(volume.unsqueeze(-1)).transpose(1, 2)
+        return x
+
+    def _decode(
+        self,
+        z: Tensor,
+        speaker: Embedding,
+        f0: F0,
+        phase: Tensor | None,
+        noise: NoiseSource | None,
+    ) -> tuple[Wave, Tensor | None]:
+        if isinstance(self.dec, NsfHifiGan):
+            return self.dec(z, speaker, f0, phase=phase, noise=noise), None
+        wave, bands = self.dec(z)
+        return wave, bands
+
+
+def slice_frames(x: Tensor, start: Tensor, frames: int) -> Tensor:
+    """Return `frames` steps of each item of `[batch, channels, time]` from its own start on."""
+    index = start[:, None] + torch.arange(frames, device=x.device)
+    return x.gather(2, index.unsqueeze(1).expand(-1, x.shape[1], -1))
