@@ -1,0 +1,157 @@
+"""The encoder half of Whisper (Radford et al., 2022), and its log-mel front end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sovits.errors import WeightsError
+from sovits.features.bands import mel_bands
+from sovits.features.content.whisper_layouts import to_native
+from sovits.types import Content, Mel, Wave
+from sovits.weights import load_into
+
+SAMPLE_RATE = 16_000
+N_FFT = 400
+MEL_HOP = 160
+N_MELS = 80
+HEAD_WIDTH = 64
+FLOOR = 1e-10  # power below which a band counts as silent
+RANGE = 8.0  # decades of power kept below the loudest band: 80 dB
+_PEAK_BLOCK = 3_000  # mel frames looked at together for the loudest band
+
+
+class LogMel:
+    """Log-mel spectrogram as Whisper hears it, any stretch of frames at a time.
+
+    Frame `i` is centred on sample `160 i`. The sound is mirrored before its beginning, and
+    followed by silence, as Whisper was trained with 30-s clips that are mostly not full.
+    """
+
+    def __init__(self) -> None:
+        self.window = torch.hann_window(N_FFT)
+        self.bands = mel_bands(SAMPLE_RATE, N_FFT, N_MELS)
+
+    def power(self, wave: Wave, first: int, stop: int) -> Mel:
+        """Return log10 of the power in `[80, stop - first]` bands and frames of `[samples]`."""
+        begin, end = first * MEL_HOP - N_FFT // 2, (stop - 1) * MEL_HOP + N_FFT // 2
+        heard = wave[max(begin, 0) : max(end, 0)].float().cpu()
+        heard = F.pad(heard, (0, end - max(begin, 0) - heard.shape[0]))
+        if begin < 0:
+            mirrored = F.pad(wave[: 1 - begin].float().cpu(), (0, max(1 - begin - len(wave), 0)))
+            heard = torch.cat([mirrored[1:].flip(0)[:-begin], heard])
+        spectrum = torch.fft.rfft(heard.unfold(0, N_FFT, MEL_HOP) * self.window)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return (self.bands @ power.T).clamp(min=FLOOR).log10()
+
+    def peak(self, wave: Wave, frames: int) -> float:
+        """Return log10 of the loudest band in all `frames`."""
+        return max(
+            float(self.power(wave, first, min(first + _PEAK_BLOCK, frames)).max())
+            for first in range(0, frames, _PEAK_BLOCK)
+        )
+
+    def __call__(self, wave: Wave, first: int, stop: int, peak: float) -> Mel:
+        """Return frames scaled as Whisper expects them, about -1 to 1."""
+        return (self.power(wave, first, stop).clamp(min=peak - RANGE) + 4) / 4
+
+
+class Layer(nn.Module):
+    """Transformer layer with normalisation before each half."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+        self.heads = width // HEAD_WIDTH or 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `[batch, frames, width]` for the same."""
+        batch, frames, width = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(batch, frames, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(attended.transpose(1, 2).reshape(batch, frames, width))
+        return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
+
+
+class WhisperEncoder(nn.Module):
+    """Whisper's encoder: 20-ms frames of content from log-mel bands.
+
+    Sound shorter than 30 s uses the first positions only, instead of being filled with silence.
+
+    Args:
+        width: Channels; 512 is Whisper-base.
+        layers: Transformer layers.
+        positions: Longest input (frames of 20 ms).
+    """
+
+    def __init__(self, width: int = 512, layers: int = 6, positions: int = 1500) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(N_MELS, width, 3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.positions = nn.Parameter(torch.zeros(positions, width))
+        self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, mel: Mel) -> Content:
+        """Return `[batch, width, frames]` for `[batch, 80, 2 * frames]`."""
+        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
+        x = x + self.positions[: x.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x).transpose(1, 2)
+
+
+class WhisperContent:
+    """Whisper's encoder with its front end: from sound to content."""
+
+    def __init__(self, encoder: WhisperEncoder) -> None:
+        self.encoder, self.log_mel = encoder, LogMel()
+
+    def count(self, samples: int) -> int:
+        """Return how many frames `samples` make, a last partial one included."""
+        return -(-samples // (2 * MEL_HOP))
+
+    def listen(self, wave: Wave) -> Callable[[int, int], Tensor]:
+        """Return a function that gives the log-mel bands of some frames.
+
+        All windows of one sound share the level below which bands count as silent, as they
+        would in one long window.
+        """
+        frames = self.count(wave.shape[0])
+        peak = self.log_mel.peak(wave, 2 * frames) if frames else 0.0
+        return lambda first, stop: self.log_mel(wave, 2 * first, 2 * stop, peak)[None]
+
+    def __call__(self, heard: Tensor) -> Content:
+        """Return `[1, channels, frames]`."""
+        content: Content = self.encoder(heard)
+        return content
+
+
+def load_whisper(path: Path, channels: int, device: torch.device) -> WhisperContent:
+    """Read Whisper's encoder, in the layout of this package, Hugging Face, OpenAI or CTranslate2.
+
+    Raises:
+        WeightsError: The file cannot be read, or is no Whisper of this width.
+    """
+    tensors = to_native(path)
+    width = tensors["conv1.weight"].shape[0]
+    if width != channels:
+        raise WeightsError.wrong_layout(
+            path, f"a Whisper encoder of width {channels}", f"the width in it is {width}"
+        )
+    layers = len({name.split(".")[1] for name in tensors if name.startswith("layers.")})
+    positions = tensors["positions"].shape[0] if "positions" in tensors else 0
+    with torch.device("meta"):
+        encoder = WhisperEncoder(width, layers, positions)
+    load_into(encoder, tensors, path)
+    return WhisperContent(encoder.to(device))
