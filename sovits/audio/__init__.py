@@ -1,0 +1,1 @@
+"""Sound in, sound out, no networks: reading, writing, resampling, spectra, cutting and joining."""
