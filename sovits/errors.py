@@ -48,6 +48,11 @@ class AudioError(SovitsError):
         )
 
     @classmethod
+    def no_speaker(cls) -> Self:
+        """A speaker was asked for where there is only silence."""
+        return cls("The sound is silent from end to end, so no speaker can be heard in it.")
+
+    @classmethod
     def too_short_for_content(cls) -> Self:
         """A sound is too short to hold one frame of content."""
         return cls("The sound is too short to hold any content: it needs at least 25 ms. Pad it.")
@@ -95,8 +100,13 @@ class AudioError(SovitsError):
         return cls("The wave holds 0 samples, but at least 1 is needed. Leave empty sounds out.")
 
     @classmethod
-    def truncated(cls, path: Path, *, found_s: float, expected_s: float) -> Self:
-        """`path` ends before the length that it promises."""
+    def truncated(cls, path: Path, *, found_s: float | None, expected_s: float | None) -> Self:
+        """`path` ends before the length that it promises, or within a block of its data."""
+        if found_s is None or expected_s is None:
+            return cls(
+                f"{path} is cut short: it ends in the middle of a block of data. "
+                "Copy or export it again."
+            )
         return cls(
             f"{path} is cut short: only {found_s:.2f} s of {expected_s:.2f} s can be read. "
             "Copy or export it again, or save the part that plays as a new file."
@@ -154,6 +164,14 @@ class OutputError(SovitsError):
         return cls(
             f"{path} cannot be written: its disk is full ({free / 1e6:.1f} MB free). "
             "Make room, or choose a folder on another disk."
+        )
+
+    @classmethod
+    def no_room_to_decode(cls, path: Path, folder: Path, reason: str) -> Self:
+        """The decoded samples of `path` find no room on disk."""
+        return cls(
+            f"{path} cannot be decoded: no room for its samples in {folder} ({reason}). "
+            "Make room there, or set TMPDIR to a folder on another disk."
         )
 
     @classmethod

@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sovits.audio.mel import mel_filters
+from sovits.config import AudioConfig
 from sovits.errors import WeightsError
-from sovits.features.bands import mel_bands
 from sovits.features.content.whisper_layouts import to_native
 from sovits.types import Content, Mel, Wave
 from sovits.weights import load_into
 
-SAMPLE_RATE = 16_000
-N_FFT = 400
-MEL_HOP = 160
-N_MELS = 80
+AUDIO = AudioConfig(sample_rate=16_000, hop_length=160, n_fft=400, n_mels=80)
+"""How Whisper's front end cuts sound into frames, two for each frame of content."""
+
 HEAD_WIDTH = 64
 FLOOR = 1e-10  # power below which a band counts as silent
 RANGE = 8.0  # decades of power kept below the loudest band: 80 dB
 _PEAK_BLOCK = 3_000  # mel frames looked at together for the loudest band
 
 
-class LogMel:
+class WhisperMel:
     """Log-mel spectrogram as Whisper hears it, any stretch of frames at a time.
 
     Frame `i` is centred on sample `160 i`. The sound is mirrored before its beginning, and
@@ -33,20 +33,22 @@ class LogMel:
     """
 
     def __init__(self) -> None:
-        self.window = torch.hann_window(N_FFT)
-        self.bands = mel_bands(SAMPLE_RATE, N_FFT, N_MELS)
+        self.window = torch.hann_window(AUDIO.n_fft)
+        self.bands = mel_filters(AUDIO)
 
     def power(self, wave: Wave, first: int, stop: int) -> Mel:
         """Return log10 of the power in `[80, stop - first]` bands and frames of `[samples]`."""
-        begin, end = first * MEL_HOP - N_FFT // 2, (stop - 1) * MEL_HOP + N_FFT // 2
+        hop, half = AUDIO.hop_length, AUDIO.n_fft // 2
+        begin, end = first * hop - half, (stop - 1) * hop + half
         heard = wave[max(begin, 0) : max(end, 0)].float().cpu()
         heard = F.pad(heard, (0, end - max(begin, 0) - heard.shape[0]))
         if begin < 0:
             mirrored = F.pad(wave[: 1 - begin].float().cpu(), (0, max(1 - begin - len(wave), 0)))
             heard = torch.cat([mirrored[1:].flip(0)[:-begin], heard])
-        spectrum = torch.fft.rfft(heard.unfold(0, N_FFT, MEL_HOP) * self.window)
+        spectrum = torch.fft.rfft(heard.unfold(0, AUDIO.n_fft, hop) * self.window)
         power = spectrum.real.square() + spectrum.imag.square()
-        return (self.bands @ power.T).clamp(min=FLOOR).log10()
+        mel: Mel = self.bands @ power.T
+        return mel.clamp(min=FLOOR).log10()
 
     def peak(self, wave: Wave, frames: int) -> float:
         """Return log10 of the loudest band in all `frames`."""
@@ -80,7 +82,8 @@ class Layer(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v)
         x = x + self.out(attended.transpose(1, 2).reshape(batch, frames, width))
-        return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
+        out: Tensor = x + self.down(F.gelu(self.up(self.mlp_norm(x))))
+        return out
 
 
 class WhisperEncoder(nn.Module):
@@ -96,7 +99,7 @@ class WhisperEncoder(nn.Module):
 
     def __init__(self, width: int = 512, layers: int = 6, positions: int = 1500) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(N_MELS, width, 3, padding=1)
+        self.conv1 = nn.Conv1d(AUDIO.n_mels, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.zeros(positions, width))
         self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
@@ -108,18 +111,19 @@ class WhisperEncoder(nn.Module):
         x = x + self.positions[: x.shape[1]]
         for layer in self.layers:
             x = layer(x)
-        return self.norm(x).transpose(1, 2)
+        content: Content = self.norm(x).transpose(1, 2)
+        return content
 
 
 class WhisperContent:
     """Whisper's encoder with its front end: from sound to content."""
 
     def __init__(self, encoder: WhisperEncoder) -> None:
-        self.encoder, self.log_mel = encoder, LogMel()
+        self.encoder, self.log_mel = encoder, WhisperMel()
 
     def count(self, samples: int) -> int:
         """Return how many frames `samples` make, a last partial one included."""
-        return -(-samples // (2 * MEL_HOP))
+        return -(-samples // (2 * AUDIO.hop_length))
 
     def listen(self, wave: Wave) -> Callable[[int, int], Tensor]:
         """Return a function that gives the log-mel bands of some frames.
