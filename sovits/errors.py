@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
@@ -150,6 +151,11 @@ class OutputError(SovitsError):
     def not_a_file(cls, path: Path) -> Self:
         """`path` is a folder or a device, which must not be replaced."""
         return cls(f"{path} exists and is not a plain file. Name a file to write.")
+
+    @classmethod
+    def not_open(cls, path: Path) -> Self:
+        """Sound is written to `path` before or after it is open."""
+        return cls(f"{path} is not open for writing. Write to it inside `with AudioWriter(...)`.")
 
     @classmethod
     def cannot_write(cls, path: Path, reason: str) -> Self:
@@ -304,6 +310,67 @@ class VoiceError(SovitsError):
 class DatasetError(SovitsError):
     """A folder of recordings or features cannot be trained on."""
 
+    @classmethod
+    def no_filelist(cls, path: Path) -> Self:
+        """There is no list of clips."""
+        return cls(f"There is no list of clips {path}. Make it with svc pre-config.")
+
+    @classmethod
+    def empty_filelist(cls, path: Path) -> Self:
+        """The list of clips names none."""
+        return cls(f"{path} names no clips. Put recordings into dataset_raw, and run pre-resample.")
+
+    @classmethod
+    def clip_of_nobody(cls, clip: Path, known: Iterable[str]) -> Self:
+        """The folder of `clip` is no speaker of the configuration."""
+        return cls(
+            f"{clip} belongs to {clip.parent.name}, which is no speaker of the configuration. "
+            f"{_nearest(clip.parent.name, known)} Run svc pre-config again."
+        )
+
+    @classmethod
+    def no_features(cls, path: Path) -> Self:
+        """A clip has no features file."""
+        return cls(f"There is no features file {path}. Make it with svc pre-hubert.")
+
+    @classmethod
+    def other_features(cls, path: Path, key: str, found: object, expected: str) -> Self:
+        """A features file was made with another setting than the configuration has."""
+        return cls(
+            f"{path} was made with {key} {found}, but the configuration has {expected}. "
+            "Run svc pre-hubert again."
+        )
+
+    @classmethod
+    def clips_too_short(cls, found_s: float, needed_s: float) -> Self:
+        """No clip is as long as one training segment."""
+        return cls(
+            f"The longest clip lasts {found_s:.2f} s, but training needs {needed_s:.2f} s. "
+            "Add longer recordings, or lower train.segment_size."
+        )
+
 
 class TrainingError(SovitsError):
     """Training cannot start or go on."""
+
+    @classmethod
+    def diverged(cls, step: int, terms: dict[str, float]) -> Self:
+        """A term of the loss is not finite."""
+        bad = ", ".join(f"{name} is {x}" for name, x in terms.items() if not isfinite(x))
+        return cls(
+            f"Training diverged at step {step}: {bad}. The last checkpoint is sound; lower "
+            "learning_rate, or use precision fp32."
+        )
+
+    @classmethod
+    def no_sound_checkpoint(cls, folder: Path) -> Self:
+        """All checkpoints are damaged."""
+        return cls(
+            f"No checkpoint in {folder} can be read. Move the damaged G_*.pth and D_*.pth away "
+            "to start afresh, or restore a copy."
+        )
+
+    @classmethod
+    def unknown_device(cls, device: str) -> Self:
+        """`device` is not a kind of device that training runs on."""
+        return cls(f"Device {device} is unknown. It may be cpu, cuda, cuda:N or mps.")

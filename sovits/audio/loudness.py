@@ -26,4 +26,5 @@ def frame_rms(wave: Wave, hop_length: int) -> Volume:
     if not frames:
         return wave.new_zeros(*wave.shape[:-1], 0)
     power = reflect(wave.float().square(), hop_length // 2, 0)
-    return power[..., : frames * hop_length].unflatten(-1, (frames, hop_length)).mean(-1).sqrt()
+    power = power[..., : frames * hop_length].reshape(*wave.shape[:-1], frames, hop_length)
+    return power.mean(-1).sqrt()
