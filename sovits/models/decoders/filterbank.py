@@ -24,13 +24,14 @@ class InverseStft(nn.Module):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
         bins = n_fft // 2 + 1
-        angle = 2 * math.pi * torch.arange(bins)[:, None] * torch.arange(n_fft) / n_fft
+        steps = torch.arange(n_fft, dtype=torch.float64)
+        angle = 2 * math.pi / n_fft * steps[:bins, None] * steps
         # Bins between 0 and Nyquist stand for their mirror images too.
         twice = torch.full((bins, 1), 2.0, dtype=torch.float64)
         twice[0] = twice[-1] = 1.0
         window = torch.hann_window(n_fft, dtype=torch.float64)
-        real = twice * torch.cos(angle.double()) / n_fft * window
-        imaginary = -twice * torch.sin(angle.double()) / n_fft * window
+        real = twice * torch.cos(angle) / n_fft * window
+        imaginary = -twice * torch.sin(angle) / n_fft * window
         basis = torch.cat([real, imaginary])[:, None].float()
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("power", window.square()[None, None].float(), persistent=False)
@@ -78,7 +79,9 @@ class Pqmf(nn.Module):
             PQMF_TAPS + 1, periodic=False, beta=PQMF_BETA, dtype=torch.float64
         )
         k = torch.arange(bands, dtype=torch.float64)[:, None]
-        angle = (2 * k + 1) * math.pi / (2 * bands) * n
+        # Half a sample off the middle, unlike Nguyen's bank, in which joining undoes splitting:
+        # so-vits-svc-fork has it so, and its mb-istft models are trained on it.
+        angle = (2 * k + 1) * math.pi / (2 * bands) * (n + 0.5)
         shift = torch.where(k % 2 == 0, math.pi / 4, -math.pi / 4)
         prototype = 2 * ideal * window
         self.register_buffer(
