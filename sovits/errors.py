@@ -125,11 +125,10 @@ class AudioError(SovitsError):
         return cls(f"{path} does not exist. Check the spelling of the sound file's path.")
 
     @classmethod
-    def not_a_file(cls, path: Path) -> Self:
+    def not_a_file(cls, path: Path, *, folder: bool) -> Self:
         """`path` is a folder or a device."""
-        return cls(
-            f"{path} is {'a folder' if path.is_dir() else 'no plain file'}. Name one sound file."
-        )
+        found = "a folder" if folder else "not a plain file"
+        return cls(f"{path} is {found}. Name one sound file.")
 
     @classmethod
     def not_readable(cls, path: Path, reason: str) -> Self:
@@ -162,12 +161,13 @@ class AudioError(SovitsError):
         return cls("The wave holds 0 samples, but at least 1 is needed. Leave empty sounds out.")
 
     @classmethod
-    def truncated(cls, path: Path, *, found_s: float | None, expected_s: float | None) -> Self:
+    def truncated(
+        cls, path: Path, *, found_s: float | None = None, expected_s: float | None = None
+    ) -> Self:
         """`path` ends before the length that it promises, or within a block of its data."""
         if found_s is None or expected_s is None:
             return cls(
-                f"{path} is cut short: it ends in the middle of a block of data. "
-                "Copy or export it again."
+                f"{path} is cut short: it ends in the middle of its data. Copy or export it again."
             )
         return cls(
             f"{path} is cut short: only {found_s:.2f} s of {expected_s:.2f} s can be read. "
@@ -273,11 +273,8 @@ class WeightsError(SovitsError):
     """Weights of a frozen network are missing, or are not the ones expected."""
 
     @classmethod
-    def missing(
-        cls, filename: str, repo: str | None, folder: Path, *, because: str | None = None
-    ) -> Self:
+    def missing(cls, filename: str, source: str, folder: Path, *, because: str = "") -> Self:
         """`filename` is nowhere on this machine, and cannot be fetched."""
-        source = f"the Hugging Face repo {repo}" if repo else "where it is published"
         reason = f" ({because})" if because else ""
         return cls(
             f"{filename} is not on this machine and cannot be fetched{reason}. "
@@ -349,6 +346,11 @@ class PitchError(SovitsError):
             f"{count} of {total} samples are not finite numbers, so that they have no pitch. "
             f"Repair the sound first."
         )
+
+    @classmethod
+    def no_weights(cls, name: str, path: Path) -> Self:
+        """Weights are given to a method that has none."""
+        return cls(f"The pitch method {name} has no weights, so {path} is of no use. Leave it out.")
 
     @classmethod
     def needs_package(cls, name: str, package: str, install: str) -> Self:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import struct
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
@@ -17,16 +16,17 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from sovits.audio.headers import share_present
 from sovits.errors import AudioError, OutputError
 
 Samples = NDArray[np.float32]  # [samples, channels], as files hold them
 
-# libsndfile is asked only for these, as its MP3 reader prints warnings of its own.
-DIRECT_MAGIC = frozenset(
+# libsndfile is asked only for these first bytes, as its MP3 reader prints warnings of its own.
+SEEKABLE = frozenset(
     {b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"caff"}
 )
-DIRECT_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF"})
-DIRECT_SUBTYPES = frozenset(
+VORBIS = frozenset({b"\x01vorbis"})  # where the first page of an Ogg file has its data
+SAMPLEWISE = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 )
 # Playlists and network formats are left out: a sound file must not make us open other files.
@@ -35,7 +35,7 @@ CONTAINERS = (
     "mpegts,oga,ogg,rm,tak,tta,voc,w64,wav,webm,wv"
 )
 UNKNOWN_LENGTH = 1 << 62  # libsndfile gives such numbers for FLAC streams without a length
-HEADER_SLACK = 44  # some writers count the header of a WAV file as part of its data (bytes)
+BLOCK = 1 << 16  # samples decoded together
 IN_MEMORY = 1 << 26  # decoded sound up to this size never touches the disk (bytes)
 LENGTH_SLACK_S = 0.1  # codecs' own delay, and containers that count in ms, blur a length this much
 
@@ -75,9 +75,12 @@ class DecodedFile:
     """A file decoded once, as float32, to a place that vanishes on close."""
 
     def __init__(self, path: Path) -> None:
-        self._store: IO[bytes] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        self._store = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         try:
-            self.sample_rate, self.channels, self.frames = _decode(path, self._store)
+            if _holds(path, VORBIS):
+                self.sample_rate, self.channels, self.frames = _decode_vorbis(path, self._store)
+            else:
+                self.sample_rate, self.channels, self.frames = _decode(path, self._store)
         except BaseException:
             self._store.close()
             raise
@@ -100,36 +103,51 @@ def open_source(path: Path) -> SeekableFile | DecodedFile:
     Raises:
         AudioError: `path` is missing, not a sound, empty, cut short or damaged.
     """
-    if not path.exists():
-        raise AudioError.missing(path)
-    if not path.is_file():
-        raise AudioError.not_a_file(path)
     try:
-        with path.open("rb") as file:
-            _check_length(path, file)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError.not_a_file(path, folder=stat.S_ISDIR(status.st_mode))
+        if not status.st_size:
+            raise AudioError.empty(path)
+        share = share_present(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError.missing(path) from error
     except OSError as error:
-        raise AudioError.not_readable(path, error.strerror or str(error)) from error
-    return _open_seekable(path) or DecodedFile(path)
+        raise AudioError.not_readable(path, reason(error)) from error
+    if share is not None:
+        raise _truncated(path, share)
+    sound = _open(path) if _holds(path, SEEKABLE) else None
+    if sound is not None:
+        known = 0 < sound.frames < UNKNOWN_LENGTH
+        if sound.subtype in SAMPLEWISE and known and _ends_where_it_says(sound):
+            return SeekableFile(path, sound)
+        sound.close()
+    return DecodedFile(path)
 
 
-def _open_seekable(path: Path) -> SeekableFile | None:
-    """Return `path` if libsndfile can seek in it exactly."""
+def _holds(path: Path, kinds: frozenset[bytes]) -> bool:
+    """Tell whether the first bytes of `path` are one of `kinds`."""
     with path.open("rb") as file:
-        if file.read(4) not in DIRECT_MAGIC:
-            return None
+        head = file.read(64)
+    return head[:4] in kinds or head[28:35] in kinds
+
+
+def _open(path: Path) -> soundfile.SoundFile | None:
+    """Return `path` opened by libsndfile, if it can."""
     try:
-        sound = soundfile.SoundFile(str(path.absolute()))
-    except soundfile.LibsndfileError:
+        return soundfile.SoundFile(str(path.absolute()))
+    except (soundfile.LibsndfileError, TypeError):  # it takes .raw for samples without a header
         return None
-    if (
-        sound.format in DIRECT_FORMATS
-        and sound.subtype in DIRECT_SUBTYPES
-        and 0 < sound.frames < UNKNOWN_LENGTH
-        and _ends_where_it_says(sound)
-    ):
-        return SeekableFile(path, sound)
-    sound.close()
-    return None
+
+
+def _truncated(path: Path, share: float) -> AudioError:
+    """Return the error for a file that holds only a `share` of its data."""
+    sound = _open(path)
+    if sound is None or not sound.frames or not share:
+        return AudioError.truncated(path)
+    with sound:
+        found_s = sound.frames / sound.samplerate
+        return AudioError.truncated(path, found_s=found_s, expected_s=found_s / share)
 
 
 def _ends_where_it_says(sound: soundfile.SoundFile) -> bool:
@@ -143,63 +161,23 @@ def _ends_where_it_says(sound: soundfile.SoundFile) -> bool:
     return found == 1
 
 
-def _check_length(path: Path, file: IO[bytes]) -> None:
-    """Raise if `path` is empty, or ends before its own header says; libsndfile would not tell."""
-    size = os.fstat(file.fileno()).st_size
-    if not size:
+def _decode_vorbis(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
+    """Do as `_decode` does for Ogg Vorbis, of which FFmpeg loses samples at the end."""
+    sound = _open(path)
+    if sound is None:
+        raise AudioError.not_audio(path, "its header is damaged")
+    found = 0
+    with sound:
+        rate, channels = sound.samplerate, sound.channels
+        try:
+            while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
+                _keep(path, store, block)
+                found += len(block)
+        except soundfile.LibsndfileError as error:
+            raise AudioError.damaged(path, found_s=found / rate, reason=reason(error)) from error
+    if not found:
         raise AudioError.empty(path)
-    kind = file.read(4)
-    if kind in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM"):
-        _check_chunks(path, file, size, order=">" if kind in (b"RIFX", b"FORM") else "<")
-    elif kind == b"OggS":
-        _check_pages(path, file, size)
-
-
-def _check_chunks(path: Path, file: IO[bytes], size: int, order: str) -> None:
-    """Check the sample data of a WAV or AIFF file, walking from chunk to chunk."""
-    position, long_data, bytes_per_second = 12, 0, 0.0
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack(f"{order}4sI", file.read(8))
-        body = position + 8
-        if name == b"ds64":
-            long_data = struct.unpack("<8xQ", file.read(16))[0]
-        elif name == b"fmt ":
-            bytes_per_second = float(struct.unpack(f"{order}8xI", file.read(12))[0])
-        elif name == b"COMM":
-            bytes_per_second = _aiff_bytes_per_second(file.read(18))
-        elif name in (b"data", b"SSND"):
-            if name == b"data" and length == 0xFFFFFFFF and long_data:
-                length = long_data
-            # Who writes into a pipe cannot know the length, and puts one of these.
-            streamed = length == 0 or length >= 0xFFFFFF00 or 0x7FFF0000 <= length <= 0x80000000
-            if (length < size or not streamed) and body + length > size + HEADER_SLACK:
-                rate = bytes_per_second or 1.0
-                raise AudioError.truncated(
-                    path, found_s=(size - body) / rate, expected_s=length / rate
-                )
-            return
-        position = body + length + length % 2
-
-
-def _aiff_bytes_per_second(common: bytes) -> float:
-    """Return the data rate that an AIFF file's COMM chunk states (bytes/s)."""
-    channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", common)
-    return float(channels * (-(-bits // 8)) * mantissa * 2.0 ** (exponent - 16383 - 63))
-
-
-def _check_pages(path: Path, file: IO[bytes], size: int) -> None:
-    """Check that the last page of an Ogg file is whole."""
-    position = 0
-    while position + 27 <= size:
-        file.seek(position)
-        header = file.read(27)
-        if header[:4] != b"OggS":
-            return  # something else follows the pages, or is between them: let the decoder judge
-        segments = file.read(header[26])
-        position += 27 + header[26] + sum(segments)
-    if position > size:
-        raise AudioError.truncated(path, found_s=None, expected_s=None)
+    return rate, channels, found
 
 
 def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
@@ -229,7 +207,7 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             elif (frame.sample_rate, block.shape[1]) != (sample_rate, channels):
                 words = "its sample rate or number of channels changes"
                 raise AudioError.damaged(path, found_s=found / sample_rate, reason=words)
-            _store(path, store, block)
+            _keep(path, store, block)
             found += len(block)
         if not found:
             raise AudioError.empty(path)
@@ -266,7 +244,7 @@ def _as_float(frame: AudioFrame) -> Samples:
     return ((block.astype(np.float64) - middle) / full).astype(np.float32)
 
 
-def _store(path: Path, store: IO[bytes], block: Samples) -> None:
+def _keep(path: Path, store: IO[bytes], block: Samples) -> None:
     """Append `block` to the decoded sound."""
     try:
         store.write(block.tobytes())

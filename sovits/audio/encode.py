@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -10,7 +11,6 @@ import numpy as np
 import soundfile
 import torch
 from av.audio.stream import AudioStream
-from numpy.typing import NDArray
 
 from sovits.audio.resample import StreamResampler
 from sovits.errors import OutputError
@@ -22,16 +22,16 @@ FORMATS = {
     ".ogg": ("OGG", "VORBIS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-CODECS = {".opus": "libopus", ".m4a": "aac"}
-CONTAINERS = {"libopus": "ogg", "aac": "ipod"}
-WRITABLE = frozenset([*FORMATS, *CODECS])
+WRITABLE = frozenset([*FORMATS, ".opus"])
+SAMPLE_BYTES = {"DOUBLE": 8, "PCM_24": 3, "PCM_16": 2, "PCM_U8": 1}
 FLOATING = frozenset({"FLOAT", "DOUBLE"})
 SYSTEM_ERROR = 2  # libsndfile's number for what the operating system refused
+# Of mp3 and ogg, 0 is best and 1 smallest: about 190 kbit/s for stereo.
+COMPRESSION = {"MP3": 0.2, "OGG": 0.4}
 BLOCK = 1 << 16  # samples at once; libsndfile's Vorbis encoder overflows its stack on huge blocks
 WAV_LIMIT = (1 << 32) - (1 << 20)  # bytes of samples that a WAV file can count, less its header
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 96_000)
-BITS_PER_CHANNEL = 96_000  # of opus and m4a, per second
+OPUS_BITS = 96_000  # per second and channel
 
 
 class Encoder(Protocol):
@@ -62,64 +62,58 @@ def open_encoder(
         if not soundfile.check_format(kind, subtype):
             raise wrong
         try:
-            return SoundFileEncoder(path, kind, subtype, sample_rate, channels)
+            return SoundFileEncoder(path, kind, subtype, sample_rate=sample_rate, channels=channels)
         except soundfile.LibsndfileError as error:
             if error.code == SYSTEM_ERROR:
                 raise
             raise wrong from error
-    codec = CODECS[suffix]
-    if suffix == ".opus":
-        stored_rate = sample_rate if sample_rate in OPUS_RATES else 48_000
-    else:
-        stored_rate = sample_rate
-    if subtype or channels > 2 or (suffix == ".m4a" and sample_rate not in AAC_RATES):
+    if subtype or channels > 2:
         raise wrong
-    return AvEncoder(
-        path, codec, sample_rate=sample_rate, stored_rate=stored_rate, channels=channels
-    )
+    return OpusEncoder(path, sample_rate=sample_rate, channels=channels)
 
 
 class SoundFileEncoder:
     """Write wav, flac, ogg or mp3; a wav that outgrows 4 GB goes on as RF64."""
 
     def __init__(
-        self, path: Path, kind: str, subtype: str, sample_rate: int, channels: int
+        self, path: Path, kind: str, subtype: str, *, sample_rate: int, channels: int
     ) -> None:
         self.path, self.kind, self.subtype = path, kind, subtype
-        self._width = channels * soundfile_bytes(subtype)
-        self._written = 0
-        self._sound = soundfile.SoundFile(
-            str(path), "w", sample_rate, channels, subtype, None, kind
+        self.sample_rate, self.channels = sample_rate, channels
+        self._room = WAV_LIMIT if kind == "WAV" else math.inf
+        self._sound = self._create()
+
+    def _create(self) -> soundfile.SoundFile:
+        """Begin a file of this kind."""
+        return soundfile.SoundFile(
+            str(self.path),
+            "w",
+            samplerate=self.sample_rate,
+            channels=self.channels,
+            format=self.kind,
+            subtype=self.subtype,
+            compression_level=COMPRESSION.get(self.kind),
         )
 
     def write(self, wave: Wave) -> None:
         """Append `wave` `[channels, samples]`, clipped if the subtype is not floating."""
-        if self.subtype not in FLOATING:
-            wave = wave.clamp(-1, 1)
         for block in torch.split(wave, BLOCK, dim=-1):
-            self._written += block.shape[-1]
-            if self.kind == "WAV" and self._written * self._width > WAV_LIMIT:
+            kept = block if self.subtype in FLOATING else block.clamp(-1, 1)
+            self._room -= block.numel() * SAMPLE_BYTES.get(self.subtype, 4)
+            if self._room < 0:
                 self._go_on_as_rf64()
-            self._sound.write(np.ascontiguousarray(block.numpy().T))
+            self._sound.write(np.ascontiguousarray(kept.numpy().T))
 
     def _go_on_as_rf64(self) -> None:
         """Copy what is written to a file whose header has room for longer lengths."""
         self.close()
-        small = self.path.with_suffix(".4gb")
+        small = self.path.with_suffix(".small")
         self.path.replace(small)
-        self.kind = "RF64"
+        self.kind, self._room = "RF64", math.inf
+        exact = "float64" if self.subtype in FLOATING else "int32"
         try:
+            self._sound = self._create()
             with soundfile.SoundFile(str(small)) as before:
-                self._sound = soundfile.SoundFile(
-                    str(self.path),
-                    "w",
-                    before.samplerate,
-                    before.channels,
-                    self.subtype,
-                    None,
-                    self.kind,
-                )
-                exact = "float64" if self.subtype in FLOATING else "int32"
                 for block in before.blocks(BLOCK, dtype=exact):
                     self._sound.write(block)
         finally:
@@ -130,49 +124,40 @@ class SoundFileEncoder:
         self._sound.close()
 
 
-def soundfile_bytes(subtype: str) -> int:
-    """Return the most bytes that one sample of a wav subtype takes."""
-    return {"DOUBLE": 8, "FLOAT": 4, "PCM_32": 4, "PCM_24": 3, "PCM_16": 2}.get(subtype, 2)
+class OpusEncoder:
+    """Write opus, which knows few sample rates; others are stored as 48 kHz."""
 
-
-class AvEncoder:
-    """Write opus or m4a; opus has few rates, so others are resampled to 48 kHz."""
-
-    def __init__(
-        self, path: Path, codec: str, *, sample_rate: int, stored_rate: int, channels: int
-    ) -> None:
-        self._resampler = StreamResampler(sample_rate, stored_rate, channels)
-        self._rate, self._layout = stored_rate, "mono" if channels == 1 else "stereo"
-        self._container = av.open(str(path), "w", format=CONTAINERS[codec])
+    def __init__(self, path: Path, *, sample_rate: int, channels: int) -> None:
+        self._rate = sample_rate if sample_rate in OPUS_RATES else 48_000
+        self._resampler = StreamResampler(sample_rate, self._rate, channels)
+        self._channels, self._layout = channels, "mono" if channels == 1 else "stereo"
+        self._written = 0
+        self._container = av.open(str(path), "w", format="ogg")
         self._stream = cast(
-            "AudioStream", self._container.add_stream(codec, stored_rate, layout=self._layout)
+            "AudioStream", self._container.add_stream("libopus", self._rate, layout=self._layout)
         )
-        self._stream.bit_rate = BITS_PER_CHANNEL * channels
-        self._planar = codec == "aac"
-        self._channels, self._written = channels, 0
+        self._stream.bit_rate = OPUS_BITS * channels
 
     def write(self, wave: Wave) -> None:
         """Append `wave` `[channels, samples]`, clipped to full scale."""
         for block in torch.split(wave, BLOCK, dim=-1):
-            self._encode(self._resampler.push(block).clamp(-1, 1).numpy())
+            self._encode(self._resampler.push(block))
 
-    def _encode(self, block: NDArray[np.float32]) -> None:
-        """Encode `block` `[channels, samples]`."""
-        if not block.shape[1]:
+    def _encode(self, block: Wave) -> None:
+        """Encode `block`, which is at the stored rate."""
+        samples = block.shape[-1]
+        if not samples:
             return
-        flat = block if self._planar else block.T.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(flat), "fltp" if self._planar else "flt", self._layout
-        )
+        interleaved = np.ascontiguousarray(block.clamp(-1, 1).numpy().T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, "flt", self._layout)
         frame.sample_rate, frame.pts = self._rate, self._written
-        self._written += block.shape[1]
         self._container.mux(self._stream.encode(frame))
+        self._written += samples
 
     def close(self) -> None:
         """Finish the file."""
         try:
-            rest = self._resampler.push(torch.zeros(self._channels, 0), last=True)
-            self._encode(rest.clamp(-1, 1).numpy())
+            self._encode(self._resampler.push(torch.zeros(self._channels, 0), last=True))
             self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -135,7 +136,7 @@ class AudioWriter:
     """Write a sound file in blocks; it appears whole at the end of `with`, or not at all.
 
     Args:
-        path: Where to; wav, flac, ogg, mp3, opus or m4a.
+        path: Where to; wav, flac, ogg, mp3 or opus.
         sample_rate: Rate of the waves (Hz). Opus stores rates that it does not know as 48 kHz.
         channels: Channels of the waves.
         subtype: How wav and flac store a sample, as libsndfile names it; 24-bit if not given.
@@ -171,7 +172,7 @@ class AudioWriter:
             raise self._refused(error) from error
         finally:
             if self._encoder is None:
-                self._partial.unlink(missing_ok=True)
+                self._remove_partial()
         return self
 
     def write(self, wave: Wave) -> None:
@@ -210,7 +211,11 @@ class AudioWriter:
             if kind is None:  # else what went wrong first is what matters
                 raise self._refused(error) from error
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._remove_partial()
+
+    def _remove_partial(self) -> None:
+        with suppress(OSError):  # it is gone already, or the disk has become read-only
+            self._partial.unlink()
 
     def _refused(self, error: Exception) -> OutputError:
         """Return what the operating system or an encoder refused, in words."""
