@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from sovits.errors import PitchError
 from sovits.features.pitch import crepe, swift, world
 from sovits.features.pitch.contract import PitchExtractor, PitchSpec, bridge
 
-if TYPE_CHECKING:
-    import torch
-
 __all__ = ["PITCH_METHODS", "PitchExtractor", "PitchSpec", "bridge", "load_pitch_extractor"]
 
-_LOADERS = {
+_NETWORKS: dict[PitchSpec, Callable[[str | torch.device, Path | None], PitchExtractor]] = {
     swift.SPEC: swift.load,
-    crepe.FULL: crepe.load_full,
     crepe.TINY: crepe.load_tiny,
+    crepe.FULL: crepe.load_full,
+}
+_MEASURES: dict[PitchSpec, Callable[[], PitchExtractor]] = {
     world.HARVEST: world.load_harvest,
     world.DIO: world.load_dio,
 }
 
-PITCH_METHODS: dict[str, PitchSpec] = {spec.name: spec for spec in _LOADERS}
+PITCH_METHODS: dict[str, PitchSpec] = {spec.name: spec for spec in (*_NETWORKS, *_MEASURES)}
 """Every method by its name."""
 
 
@@ -33,13 +34,19 @@ def load_pitch_extractor(
 
     Args:
         name: One of `PITCH_METHODS`.
-        device: Where networks compute.
+        device: Where a network computes; methods without one use the CPU.
         path: File of weights to use instead of the known ones.
 
     Raises:
-        PitchError: There is no such method, or what it needs is not installed.
+        PitchError: There is no such method, what it needs is not installed, or it has no weights
+            and `path` is given.
         WeightsError: Its weights are missing, or are not the ones expected.
     """
     if name not in PITCH_METHODS:
         raise PitchError.unknown_method(name, PITCH_METHODS)
-    return _LOADERS[PITCH_METHODS[name]](device=device, path=path)
+    spec = PITCH_METHODS[name]
+    if spec in _NETWORKS:
+        return _NETWORKS[spec](device, path)
+    if path is not None:
+        raise PitchError.no_weights(name, path)
+    return _MEASURES[spec]()

@@ -43,8 +43,6 @@ BLOCK = 3000
 """Frames per search (30 s)."""
 CONTEXT = 100
 """Frames before and after a block that its search may look at."""
-BATCH = {"tiny": 256, "full": 32}
-"""Frames per run of the network, which bounds the memory."""
 
 
 class Crepe(nn.Module):
@@ -54,10 +52,8 @@ class Crepe(nn.Module):
         super().__init__()
         before = 1
         for i, channels in enumerate(CHANNELS[size], start=1):
-            conv = (
-                nn.Conv1d(before, channels, 512, 4) if i == 1 else nn.Conv1d(before, channels, 64)
-            )
-            self.add_module(f"conv{i}", conv)
+            kernel, stride = (512, 4) if i == 1 else (64, 1)
+            self.add_module(f"conv{i}", nn.Conv1d(before, channels, kernel, stride))
             self.add_module(f"conv{i}_BN", nn.BatchNorm1d(channels, eps=1e-3))
             before = channels
         self.classifier = nn.Linear(4 * before, BINS)
@@ -121,9 +117,8 @@ class CrepeExtractor(PitchExtractor):
         piece = wave[max(first, 0) : last]
         piece = F.pad(piece, (max(-first, 0), last - max(first, 0) - len(piece)))
         windows = piece.unfold(0, WINDOW, HOP)
-        return torch.cat(
-            [self.network(part.to(self.device)).cpu() for part in windows.split(self.batch)]
-        )
+        batches = torch.split(windows, self.batch)
+        return torch.cat([self.network(batch.to(self.device)).cpu() for batch in batches])
 
     def periodicity(self, wave: Wave) -> tuple[Tensor, Tensor]:
         """Return Hz and periodicity `[samples // 160 + 1]` of `wave` at 16 kHz."""

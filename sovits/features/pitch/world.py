@@ -1,33 +1,37 @@
-"""Harvest and DIO of WORLD (Morise, 2016 and 2009), by the package pyworld."""
+"""Harvest and DIO of WORLD (Morise, 2017 and 2009), by the package pyworld."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sovits.errors import PitchError
-from sovits.features.pitch.contract import PitchExtractor, PitchSpec, Track
+from sovits.features.pitch.contract import PitchExtractor, PitchSpec, Track, blocks
 from sovits.types import Wave
+
+Samples: TypeAlias = npt.NDArray[np.float64]
 
 PACKAGE = "sovits[world]"
 HARVEST = PitchSpec(
-    "harvest", "WORLD's Harvest: exact and slow, marks much as voiced", needs=PACKAGE
+    "harvest", "WORLD's Harvest: exact and slow, calls much of the sound voiced", needs=PACKAGE
 )
 DIO = PitchSpec("dio", "WORLD's DIO refined by StoneMask: fast, less robust", needs=PACKAGE)
 STEP = 0.005
 """Seconds from one estimate to the next."""
-BLOCK = 60.0
-"""Seconds per run, which bounds the memory."""
-CONTEXT = 1.0
-"""Seconds of sound before and after a run that it may look at."""
+BLOCK = 12_000
+"""Estimates per run (60 s), which bounds the memory."""
+CONTEXT = 200
+"""Estimates before and after a block that its run may look at (1 s)."""
 
 
 class WorldExtractor(PitchExtractor):
-    """Pitch by a method of WORLD."""
+    """Pitch by a method of WORLD, on the CPU."""
 
     sample_rate = 16_000
 
@@ -38,36 +42,33 @@ class WorldExtractor(PitchExtractor):
     def track(self, wave: Wave, sample_rate: int) -> Track:
         """Return the pitch every 5 ms."""
         samples = wave.double().numpy()
-        step, block = round(STEP * sample_rate), round(BLOCK * sample_rate)
-        context = round(CONTEXT * sample_rate)
+        step = round(STEP * sample_rate)
         parts = []
-        for start in range(0, max(len(samples), 1), block):
-            left = max(start - context, 0)
-            stop = start + block + context
-            f0 = self.measure(samples[left:stop], sample_rate)
-            skip = (start - left) // step
-            parts.append(f0[skip : skip + block // step] if stop < len(samples) else f0[skip:])
-            if stop >= len(samples):
-                break
+        for block in blocks(len(samples) // step + 1, BLOCK, CONTEXT):
+            piece = samples[block.left * step : block.right * step]
+            parts.append(self.measure(piece, sample_rate)[block.core])
         return Track(torch.from_numpy(np.concatenate(parts)), STEP)
 
-    def measure(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Return Hz `[n]`, 0 where unvoiced."""
+    def measure(self, samples: Samples, sample_rate: int) -> Samples:
+        """Return Hz `[n]`, 0 where unvoiced, for every `STEP`."""
         limits = {"f0_floor": self.spec.lowest, "f0_ceil": self.spec.highest}
         period = {"frame_period": 1000 * STEP}
+        f0: Samples
         if self.spec is HARVEST:
-            return self.world.harvest(samples, sample_rate, **limits, **period)[0]
-        coarse, times = self.world.dio(samples, sample_rate, **limits, **period)
-        return self.world.stonemask(samples, coarse, times, sample_rate)
+            f0, _ = self.world.harvest(samples, sample_rate, **limits, **period)
+        else:
+            coarse, times = self.world.dio(samples, sample_rate, **limits, **period)
+            f0 = self.world.stonemask(samples, coarse, times, sample_rate)
+        return f0
 
 
-def load_harvest(device: str | torch.device = "cpu", path: Path | None = None) -> WorldExtractor:
-    """Load Harvest, which has no weights and computes on the CPU."""
+def load_harvest() -> WorldExtractor:
+    """Load Harvest."""
     return WorldExtractor(HARVEST, _world(HARVEST.name))
 
 
-def load_dio(device: str | torch.device = "cpu", path: Path | None = None) -> WorldExtractor:
-    """Load DIO, which has no weights and computes on the CPU."""
+def load_dio() -> WorldExtractor:
+    """Load DIO."""
     return WorldExtractor(DIO, _world(DIO.name))
 
 
@@ -77,7 +78,6 @@ def _world(name: str) -> ModuleType:
         # It asks the deprecated pkg_resources for its own version.
         warnings.simplefilter("ignore")
         try:
-            import pyworld
+            return import_module("pyworld")
         except ModuleNotFoundError as error:
             raise PitchError.needs_package(name, "pyworld", PACKAGE) from error
-    return pyworld
