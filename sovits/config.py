@@ -315,10 +315,10 @@ def build(kind: type[T], table: dict[str, Any], where: str = "") -> T:
     for name in table:
         if name not in types:
             raise ConfigError.unknown_key(where + name, types)
-    return kind(**{name: _value(types[name], table[name], where + name) for name in table})
+    return kind(**{name: typed(types[name], table[name], where + name) for name in table})
 
 
-def _value(want: Any, value: Any, key: str) -> Any:
+def typed(want: Any, value: Any, key: str) -> Any:
     """Return `value` as `want`, or say that it is not one."""
     if is_dataclass(want) and isinstance(want, type):
         if isinstance(value, dict):
@@ -330,20 +330,20 @@ def _value(want: Any, value: Any, key: str) -> Any:
     elif origin in (Union, UnionType):
         if value is None and NoneType in get_args(want):
             return None
-        return _value(next(k for k in get_args(want) if k is not NoneType), value, key)
+        return typed(next(k for k in get_args(want) if k is not NoneType), value, key)
     elif origin is tuple:
         if isinstance(value, list | tuple):
             kinds = get_args(want)
             if kinds[-1] is not Ellipsis and len(value) != len(kinds):
                 raise ConfigError.wrong_value(key, value, f"a list of {len(kinds)}")
             return tuple(
-                _value(kinds[0] if kinds[-1] is Ellipsis else kinds[i], item, f"{key}[{i}]")
+                typed(kinds[0] if kinds[-1] is Ellipsis else kinds[i], item, f"{key}[{i}]")
                 for i, item in enumerate(value)
             )
     elif origin is dict:
         if isinstance(value, dict):
             kind = get_args(want)[1]
-            return {str(name): _value(kind, item, f"{key}.{name}") for name, item in value.items()}
+            return {str(name): typed(kind, item, f"{key}.{name}") for name, item in value.items()}
     elif want is float and type(value) is int:
         return float(value)
     elif type(value) is want:
@@ -366,4 +366,5 @@ __all__ = [
     "fields",
     "replace",
     "to_dict",
+    "typed",
 ]

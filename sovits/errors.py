@@ -85,16 +85,16 @@ class ConfigError(SovitsError):
     def content_width(cls, content: str, channels: int, found: int) -> Self:
         """The content encoder does not fit the network."""
         return cls(
-            f"model.ssl_dim is {found}, but the content encoder {content} gives {channels} channels. "
-            "Set the encoder that this voice was trained with as model.content."
+            f"model.ssl_dim is {found}, but the content encoder {content} gives {channels} "
+            "channels. Set the encoder that this voice was trained with as model.content."
         )
 
     @classmethod
     def too_large(cls, parameters: float, limit: float) -> Self:
         """The network would not fit into any memory."""
         return cls(
-            f"The model section describes a network of about {parameters:.2g} parameters, more than "
-            f"{limit:.2g}. Correct its channel counts."
+            f"The model section describes a network of about {parameters:.2g} parameters, more "
+            f"than {limit:.2g}. Correct its channel counts."
         )
 
 

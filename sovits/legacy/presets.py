@@ -1,0 +1,62 @@
+"""Settings to begin a training with: the fork's three templates, and a small one of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sovits.config import AudioConfig, Config, SynthesizerConfig, TrainConfig, VoiceConfig
+from sovits.legacy.keys import CHANNELS
+
+FORK_SPEAKERS = 200  # rows of the speaker table in every published initial model
+
+
+def _fork(content: str, speakers: Mapping[str, int]) -> Config:
+    synthesizer = SynthesizerConfig(
+        content_channels=CHANNELS[content], n_speakers=max(FORK_SPEAKERS, len(speakers))
+    )
+    audio = AudioConfig(mel_max=22_050.0)
+    return Config(VoiceConfig(audio, synthesizer, content, dict(speakers)))
+
+
+def _fork_legacy(content: str, speakers: Mapping[str, int]) -> Config:
+    voice = _fork(content, speakers).voice
+    return Config(voice, train=TrainConfig(log_interval=200, eval_interval=800))
+
+
+def _quickvc(content: str, speakers: Mapping[str, int]) -> Config:
+    synthesizer = SynthesizerConfig(
+        content_channels=CHANNELS[content],
+        n_speakers=max(FORK_SPEAKERS, len(speakers)),
+        decoder="ms-istft",
+        upsample_rates=(8, 4),
+        upsample_kernel_sizes=(32, 16),
+    )
+    audio = AudioConfig(mel_max=22_050.0)
+    return Config(VoiceConfig(audio, synthesizer, content, dict(speakers)))
+
+
+def _small(content: str, speakers: Mapping[str, int]) -> Config:
+    synthesizer = SynthesizerConfig(
+        content_channels=CHANNELS[content],
+        n_speakers=max(1, len(speakers)),
+        resblock="2",
+        resblock_kernel_sizes=(3, 5, 7),
+        resblock_dilations=((1, 2), (2, 6), (3, 12)),
+        upsample_rates=(8, 8, 4),
+        upsample_kernel_sizes=(16, 16, 8),
+        upsample_initial_channels=256,
+    )
+    audio = AudioConfig(sample_rate=24_000, hop_length=256, n_fft=1024)
+    return Config(
+        VoiceConfig(audio, synthesizer, content, dict(speakers)),
+        train=TrainConfig(segment_frames=32),
+    )
+
+
+PRESETS: dict[str, Callable[[str, Mapping[str, int]], Config]] = {
+    "so-vits-svc-4.0v1": _fork,
+    "so-vits-svc-4.0v1-legacy": _fork_legacy,
+    "quickvc": _quickvc,
+    "sovits-small": _small,
+}
+"""Settings by name, made for a content encoder and the rows of the speakers."""
