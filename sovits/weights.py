@@ -42,8 +42,8 @@ class WeightsFile:
     accepted only at an explicit path or where somebody put it by hand."""
     bytes: int | None = None
     """Size of `filename`."""
-    revision: str = "main"
-    """Branch or commit of the repo."""
+    page: str | None = None
+    """Where people can get it if it is in no repo of the hub."""
     bundled: str | None = None
     """Name of a copy inside this package."""
     bundled_sha256: str | None = None
@@ -52,6 +52,16 @@ class WeightsFile:
     """Files inside installed packages, as `import_name:path/inside`; several are joined."""
     package_sha256: str | None = None
     """Digest of those files, joined; `sha256` if not given."""
+
+    @property
+    def source(self) -> str:
+        """Where people can get it, in words."""
+        places = [f"the Hugging Face repo {self.repo}"] if self.repo else []
+        places += [self.page] if self.page else []
+        names = dict.fromkeys(entry.partition(":")[0] for entry in self.package or ())
+        if names and not self.package_sha256:
+            places.append(f"the Python package {' and '.join(names).replace('_', '-')}")
+        return " or ".join(places) or "wherever it was made"
 
 
 def cache_folder() -> Path:
@@ -212,18 +222,18 @@ def _atomic(path: Path) -> Iterator[BinaryIO]:
 
 def _from_hub(spec: WeightsFile) -> Path:
     """Fetch from the Hugging Face hub, or from its own cache."""
+    folder = weights_folder()
     if spec.repo is None or spec.sha256 is None:
-        because = None if spec.repo is None else "no checksum of it is known"
-        raise WeightsError.missing(spec.filename, spec.repo, weights_folder(), because=because)
+        because = "no checksum of it is known" if spec.sha256 is None else ""
+        raise WeightsError.missing(spec.filename, spec.source, folder, because=because)
     import huggingface_hub
 
     try:
-        fetched = huggingface_hub.hf_hub_download(spec.repo, spec.filename, revision=spec.revision)
+        fetched = huggingface_hub.hf_hub_download(spec.repo, spec.filename)
     # Whatever the network, the proxy or the server got wrong arrives as one of many classes.
     except Exception as error:
-        raise WeightsError.missing(
-            spec.filename, spec.repo, weights_folder(), because=type(error).__name__
-        ) from error
+        because = type(error).__name__
+        raise WeightsError.missing(spec.filename, spec.source, folder, because=because) from error
     return _checked(Path(fetched), spec.sha256)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from sovits.errors import WeightsError
-from sovits.features.content.encoder import ContentEncoder, ContentSpec
+from sovits.features.content.encoder import ContentEncoder, ContentNetwork, ContentSpec
+from sovits.features.content.hubert import load_hubert
+from sovits.features.content.whisper import load_whisper
 from sovits.weights import WeightsFile, find
 
 WHISPER_BASE = WeightsFile(
     name="whisper-base",
     filename="model.safetensors",
-    repo="openai/whisper-base",
     licence="MIT",
+    repo="openai/whisper-base",
+    sha256="07cadb9f25677c8d50df603e66a98fbd842cce45047139baeb16e6219a1e807b",
+    bytes=290_403_936,
     bundled="whisper-base-encoder.safetensors",
     bundled_sha256="52dba8da7e6700e03515162adfdce8695da86e1506c8be847d249125717eadaf",
     package=(
@@ -23,11 +29,40 @@ WHISPER_BASE = WeightsFile(
     ),
     package_sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
 )
+CONTENTVEC = WeightsFile(
+    name="contentvec",
+    filename="pytorch_model.bin",
+    licence="MIT",
+    repo="lengyue233/content-vec-best",
+    sha256="d8dd400e054ddf4e6be75dab5a2549db748cc99e756a097c496c099f65a4854e",
+    bytes=378_342_945,
+)
+HUBERT_SOFT = WeightsFile(
+    name="hubert-soft",
+    filename="hubert-soft-0d54a1f4.pt",
+    licence="MIT",
+    page="https://github.com/bshall/hubert/releases/tag/v0.1",
+)
 
 CONTENT: dict[str, ContentSpec] = {
-    spec.name: spec for spec in (ContentSpec("whisper-base", 512, WHISPER_BASE),)
+    spec.name: spec
+    for spec in (
+        ContentSpec("contentvec-768l12", 768, CONTENTVEC),
+        ContentSpec("contentvec-256l9", 256, CONTENTVEC),
+        ContentSpec("hubert-soft", 256, HUBERT_SOFT),
+        ContentSpec("whisper-base", 512, WHISPER_BASE),
+    )
 }
 """Every content encoder by name."""
+
+_INSTEAD = f"{CONTENTVEC.filename} of {CONTENTVEC.source}"
+_LOADERS: dict[str, Callable[[Path, int, torch.device], ContentNetwork]] = {
+    "contentvec-768l12": partial(load_hubert, instead=_INSTEAD),
+    # Projected from layer 9 though the projection was learnt on layer 12: trained voices need it.
+    "contentvec-256l9": partial(load_hubert, layers=9, projected=True, instead=_INSTEAD),
+    "hubert-soft": partial(load_hubert, projected=True, pad=40),
+    "whisper-base": load_whisper,
+}
 
 
 def load_content_encoder(
@@ -47,7 +82,5 @@ def load_content_encoder(
     if name not in CONTENT:
         raise WeightsError.unknown_encoder(name, CONTENT)
     spec, where = CONTENT[name], torch.device(device)
-    found = find(spec.weights, path)
-    from sovits.features.content.whisper import load_whisper
-
-    return ContentEncoder(spec, load_whisper(found, spec.channels, where), where, bf16=bf16)
+    network = _LOADERS[name](find(spec.weights, path), spec.channels, where)
+    return ContentEncoder(spec, network, where, bf16=bf16)

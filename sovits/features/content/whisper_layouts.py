@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sovits.errors import WeightsError
 from sovits.features.content.ctranslate2 import is_ctranslate2, read_ctranslate2
+from sovits.features.content.layouts import translate, without_prefix
 from sovits.weights import load_tensors
 
 _NETWORK = "a Whisper encoder"
+_CONVOLUTIONS = {"conv1": "conv1", "conv2": "conv2"}
 
-# Part of our name -> part of theirs. The query, key and value rows are joined in ours.
-_HUGGING_FACE = {
-    "positions": "embed_positions.weight",
-    "norm": "layer_norm",
-    "attention_norm": "self_attn_layer_norm",
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "out": "self_attn.out_proj",
-    "mlp_norm": "final_layer_norm",
-    "up": "fc1",
-    "down": "fc2",
+HUGGING_FACE = _CONVOLUTIONS | {
+    "embed_positions.weight": "positions",
+    "layer_norm": "norm",
+    "layers.N.self_attn_layer_norm": "layers.N.attention_norm",
+    "layers.N.self_attn.q_proj": "layers.N.q",
+    "layers.N.self_attn.k_proj": "layers.N.k",
+    "layers.N.self_attn.v_proj": "layers.N.v",
+    "layers.N.self_attn.out_proj": "layers.N.out",
+    "layers.N.final_layer_norm": "layers.N.mlp_norm",
+    "layers.N.fc1": "layers.N.up",
+    "layers.N.fc2": "layers.N.down",
 }
-_OPENAI = {
-    "positions": "positional_embedding",
-    "norm": "ln_post",
-    "attention_norm": "attn_ln",
-    "q": "attn.query",
-    "k": "attn.key",
-    "v": "attn.value",
-    "out": "attn.out",
-    "mlp_norm": "mlp_ln",
-    "up": "mlp.0",
-    "down": "mlp.2",
+OPENAI = _CONVOLUTIONS | {
+    "positional_embedding": "positions",
+    "ln_post": "norm",
+    "blocks.N.attn_ln": "layers.N.attention_norm",
+    "blocks.N.attn.query": "layers.N.q",
+    "blocks.N.attn.key": "layers.N.k",
+    "blocks.N.attn.value": "layers.N.v",
+    "blocks.N.attn.out": "layers.N.out",
+    "blocks.N.mlp_ln": "layers.N.mlp_norm",
+    "blocks.N.mlp.0": "layers.N.up",
+    "blocks.N.mlp.2": "layers.N.down",
 }
-_CTRANSLATE2 = {
-    "positions": "position_encodings.encodings",
-    "norm": "layer_norm",
-    "attention_norm": "self_attention.layer_norm",
-    "qkv": "self_attention.linear_0",
-    "out": "self_attention.linear_1",
-    "mlp_norm": "ffn.layer_norm",
-    "up": "ffn.linear_0",
-    "down": "ffn.linear_1",
+CTRANSLATE2 = _CONVOLUTIONS | {
+    "position_encodings.encodings": "positions",
+    "layer_norm": "norm",
+    "layer_N.self_attention.layer_norm": "layers.N.attention_norm",
+    "layer_N.self_attention.linear_0": "layers.N.qkv",
+    "layer_N.self_attention.linear_1": "layers.N.out",
+    "layer_N.ffn.layer_norm": "layers.N.mlp_norm",
+    "layer_N.ffn.linear_0": "layers.N.up",
+    "layer_N.ffn.linear_1": "layers.N.down",
 }
+_MARKERS = (
+    ("layers.0.self_attn_layer_norm.weight", HUGGING_FACE),
+    ("blocks.0.attn_ln.weight", OPENAI),
+    ("layer_0.self_attention.linear_0.weight", CTRANSLATE2),
+)
 
 
 def to_native(path: Path) -> dict[str, Tensor]:
@@ -57,60 +61,21 @@ def to_native(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file cannot be read, or holds no Whisper encoder.
     """
-    tensors = read_ctranslate2(path) if is_ctranslate2(path) else load_tensors(path)
-    names = tensors.keys()
-    if "layers.0.qkv.weight" in names:
+    if is_ctranslate2(path):
+        tensors = {_in_dots(name): t for name, t in read_ctranslate2(path).items()}
+    else:
+        tensors = load_tensors(path)
+    if "layers.0.qkv.weight" in tensors:
         return tensors
-    if "encoder/conv1/weight" in names:
-        dotted = {_dotted(name): tensor for name, tensor in tensors.items()}
-        return _renamed(path, dotted, "encoder.", r"layer_(\d+)\.", _CTRANSLATE2)
-    if "encoder.blocks.0.attn.query.weight" in names:
-        return _renamed(path, tensors, "encoder.", r"blocks\.(\d+)\.", _OPENAI)
-    for prefix in ("model.encoder.", "encoder.", ""):
-        if (
-            f"{prefix}layers.0.self_attn.q_proj.weight" in names
-            and f"{prefix}conv1.weight" in names
-        ):
-            return _renamed(path, tensors, prefix, r"layers\.(\d+)\.", _HUGGING_FACE)
+    # The decoder has layers of the same names, so its tensors must go first.
+    encoder = {name: t for name, t in tensors.items() if "decoder" not in name.split(".")}
+    for marker, table in _MARKERS:
+        if (found := without_prefix(encoder, marker)) is not None:
+            return translate(path, _NETWORK, found, table)
     raise WeightsError.wrong_layout(path, _NETWORK, "its tensors have other names")
 
 
-def _dotted(name: str) -> str:
-    """Return a CTranslate2 name in the words of PyTorch."""
-    name = name.replace("/", ".")
-    return re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name))
-
-
-def _renamed(
-    path: Path, tensors: dict[str, Tensor], prefix: str, layer: str, theirs: dict[str, str]
-) -> dict[str, Tensor]:
-    """Return the tensors under `prefix` by our names, queries, keys and values joined."""
-    ours = {name: part for part, name in theirs.items()}
-    native: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if not name.startswith(prefix):
-            continue
-        rest = name.removeprefix(prefix)
-        match = re.match(layer, rest)
-        where = f"layers.{match[1]}." if match else ""
-        rest = rest[match.end() :] if match else rest
-        if rest in ours:
-            native[where + ours[rest]] = tensor
-            continue
-        part, _, kind = rest.rpartition(".")
-        native[f"{where}{ours.get(part, part)}.{kind}"] = tensor
-    return _joined(path, native)
-
-
-def _joined(path: Path, native: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace each `q`, `k` and `v` by one `qkv`; Whisper's keys have no bias."""
-    for name in [name for name in native if name.endswith(".q.weight")]:
-        where = name.removesuffix("q.weight")
-        for kind in ("weight", "bias"):
-            q, k, v = (native.pop(f"{where}{part}.{kind}", None) for part in "qkv")
-            if q is not None and k is None and kind == "bias":
-                k = torch.zeros_like(q)
-            if q is None or k is None or v is None:
-                raise WeightsError.wrong_layout(path, _NETWORK, f"{where}attention is incomplete")
-            native[f"{where}qkv.{kind}"] = torch.cat([q, k, v])
-    return native
+def _in_dots(name: str) -> str:
+    """Return a CTranslate2 name with PyTorch's dots and last words."""
+    stem, _, kind = name.replace("/", ".").rpartition(".")
+    return f"{stem}.{ {'gamma': 'weight', 'beta': 'bias'}.get(kind, kind) }"
