@@ -183,6 +183,14 @@ class AudioError(SovitsError):
         )
 
     @classmethod
+    def out_of_order(cls, *, start: int, stop: int, earliest: int) -> Self:
+        """A piece of output lies before, or within, the one that was joined before it."""
+        return cls(
+            f"A piece of output covers samples {start} to {stop}, but the one before it began at "
+            f"{earliest} and must end first. Join pieces in the order in which they are heard."
+        )
+
+    @classmethod
     def not_finite(cls, path: Path, *, count: int, first_s: float) -> Self:
         """`path` has samples that are not numbers, or infinite."""
         return cls(

@@ -37,6 +37,7 @@ CONTAINERS = (
 UNKNOWN_LENGTH = 1 << 62  # libsndfile gives such numbers for FLAC streams without a length
 BLOCK = 1 << 16  # samples decoded together
 IN_MEMORY = 1 << 26  # decoded sound up to this size never touches the disk (bytes)
+AAC_FRAME = 2048  # samples, at most
 LENGTH_SLACK_S = 0.1  # codecs' own delay, and containers that count in ms, blur a length this much
 
 
@@ -194,7 +195,7 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             raise AudioError.no_audio_stream(path)
         stream = container.streams.audio[0]
         sample_rate = channels = found = 0
-        failure = ""
+        end_s, failure = 0.0, ""
         for frame in _frames(container, stream):
             if isinstance(frame, str):
                 failure = frame if found else ""  # what cannot be decoded before any sound is junk
@@ -208,17 +209,19 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
                 words = "its sample rate or number of channels changes"
                 raise AudioError.damaged(path, found_s=found / sample_rate, reason=words)
             _keep(path, store, block)
-            found += len(block)
+            begin_s = found / sample_rate if frame.time is None else frame.time
+            found, end_s = found + len(block), begin_s + len(block) / sample_rate
         if not found:
             raise AudioError.empty(path)
-        found_s, expected_s = found / sample_rate, _promised_seconds(container, stream)
-        if expected_s is not None and found_s < expected_s - LENGTH_SLACK_S:
-            raise AudioError.truncated(path, found_s=found_s, expected_s=expected_s)
+        promised_s = _promised_end(container, stream)
+        if promised_s is not None and end_s < promised_s - LENGTH_SLACK_S:
+            raise AudioError.truncated(path, found_s=end_s, expected_s=promised_s)
         if failure and container.format.name != "mp3":  # tags may follow the sound of an mp3
-            raise AudioError.damaged(path, found_s=found_s, reason=failure)
-        if expected_s is not None and "mp4" in container.format.name:
+            raise AudioError.damaged(path, found_s=found / sample_rate, reason=failure)
+        if "mp4" in container.format.name and stream.duration and stream.time_base:
             # The length of an MP4 track is exact; its last AAC frame is filled up beyond it.
-            found = min(found, round(expected_s * sample_rate))
+            length = round(stream.duration * stream.time_base * sample_rate)
+            found = length if 0 < found - length < AAC_FRAME else found
     return sample_rate, channels, found
 
 
@@ -253,16 +256,19 @@ def _keep(path: Path, store: IO[bytes], block: Samples) -> None:
         raise OutputError.no_room_to_decode(path, folder, error.strerror or str(error)) from error
 
 
-def _promised_seconds(container: InputContainer, stream: AudioStream) -> float | None:
-    """Return how long the header says that the sound is, if it says so."""
+def _promised_end(container: InputContainer, stream: AudioStream) -> float | None:
+    """Return the time at which the sound ends as the header has it (s), if it says so.
+
+    Times are compared, not numbers of samples, because a recorded call may have gaps.
+    """
     if container.format.name in ("ogg", "aac"):  # whose length is only what is there, or a guess
         return None
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+    if stream.duration and stream.time_base:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     if "DURATION" in stream.metadata:  # Matroska's tag, as 00:00:02.764000000
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if container.duration is not None and len(container.streams) == 1:
+    if container.duration and len(container.streams) == 1:
         return container.duration / av.time_base
     return None
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import av
 import numpy as np
 import soundfile
 import torch
-from av.audio.stream import AudioStream
 
 from sovits.audio.resample import StreamResampler
 from sovits.errors import OutputError
@@ -133,9 +132,7 @@ class OpusEncoder:
         self._channels, self._layout = channels, "mono" if channels == 1 else "stereo"
         self._written = 0
         self._container = av.open(str(path), "w", format="ogg")
-        self._stream = cast(
-            "AudioStream", self._container.add_stream("libopus", self._rate, layout=self._layout)
-        )
+        self._stream = self._container.add_stream("libopus", self._rate, layout=self._layout)
         self._stream.bit_rate = OPUS_BITS * channels
 
     def write(self, wave: Wave) -> None:

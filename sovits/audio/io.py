@@ -16,7 +16,7 @@ import torch
 
 from sovits.audio.decode import open_source, reason
 from sovits.audio.encode import WRITABLE, Encoder, open_encoder
-from sovits.audio.resample import resample
+from sovits.audio.resample import StreamResampler, resampled_length
 from sovits.errors import AudioError, OutputError
 from sovits.types import Wave
 
@@ -55,12 +55,19 @@ def read(
         AudioError: The file is missing, not a sound, empty, cut short or damaged.
     """
     with AudioReader(path) as reader:
-        wave, rate = reader.read(0, reader.frames), reader.sample_rate
-    if mono:
-        wave = wave.mean(0, keepdim=True)
-    if sample_rate is None:
-        return wave, rate
-    return resample(wave, rate, sample_rate), sample_rate
+        rate = sample_rate or reader.sample_rate
+        channels = 1 if mono else reader.channels
+        resampler = StreamResampler(reader.sample_rate, rate, channels)
+        wave = torch.empty(channels, resampled_length(reader.frames, reader.sample_rate, rate))
+        filled = 0
+        for start in range(0, reader.frames, BLOCK):
+            block = reader.read(start, BLOCK)
+            if mono:
+                block = block.mean(0, keepdim=True)
+            block = resampler.push(block, last=start + BLOCK >= reader.frames)
+            wave[:, filled : filled + block.shape[-1]] = block
+            filled += block.shape[-1]
+    return wave, rate
 
 
 def write(path: Path | str, wave: Wave, sample_rate: int, *, subtype: str | None = None) -> None:
