@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sovits.errors import PitchError
-from sovits.features.pitch import crepe, swift, world
+from sovits.features.pitch import crepe, fcpe, praat, rmvpe, swift, world
 from sovits.features.pitch.contract import PitchExtractor, PitchSpec, bridge
 
 __all__ = ["PITCH_METHODS", "PitchExtractor", "PitchSpec", "bridge", "load_pitch_extractor"]
@@ -17,10 +17,13 @@ _NETWORKS: dict[PitchSpec, Callable[[str | torch.device, Path | None], PitchExtr
     swift.SPEC: swift.load,
     crepe.TINY: crepe.load_tiny,
     crepe.FULL: crepe.load_full,
+    fcpe.SPEC: fcpe.load,
+    rmvpe.SPEC: rmvpe.load,
 }
 _MEASURES: dict[PitchSpec, Callable[[], PitchExtractor]] = {
     world.HARVEST: world.load_harvest,
     world.DIO: world.load_dio,
+    praat.SPEC: praat.load,
 }
 
 PITCH_METHODS: dict[str, PitchSpec] = {spec.name: spec for spec in (*_NETWORKS, *_MEASURES)}

@@ -109,6 +109,8 @@ class PitchExtractor(ABC):
         rate = self.sample_rate or sample_rate
         if rate != sample_rate:
             wave = resample(wave, sample_rate, rate)
+        if not len(wave):  # one sample of 48 kHz is none of 16 kHz
+            wave = torch.zeros(1)
         f0 = to_frames(self.track(wave, rate), frames, hop_length / sample_rate)
         return Pitch(
             *bridge(f0.masked_fill(silent(wave, rate, frames, hop_length / sample_rate), 0))
