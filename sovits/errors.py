@@ -382,6 +382,80 @@ class DatasetError(SovitsError):
     """A folder of recordings or features cannot be trained on."""
 
     @classmethod
+    def no_folder(cls, folder: Path) -> Self:
+        """The folder of recordings does not exist."""
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        return cls(
+            f"{folder} {kind}. Put each speaker's recordings into {folder.as_posix()}/SPEAKER/."
+        )
+
+    @classmethod
+    def no_speakers(cls, folder: Path, files: int) -> Self:
+        """There are no folders in the folder of recordings."""
+        found = f"{files} files, but no folder" if files else "nothing"
+        return cls(
+            f"{folder} holds {found}. It must hold one folder per speaker, with the recordings in "
+            f"it: {folder.as_posix()}/SPEAKER/recording.wav."
+        )
+
+    @classmethod
+    def no_recordings(cls, folder: Path, skipped: list[str]) -> Self:
+        """There are folders of speakers, but no sound in them."""
+        found = f" ({skipped[0]}; {len(skipped)} such files)" if skipped else ""
+        return cls(
+            f"No speaker's folder in {folder} holds a sound file{found}. "
+            f"Put recordings into {folder.as_posix()}/SPEAKER/."
+        )
+
+    @classmethod
+    def no_clips(cls, folder: Path) -> Self:
+        """There are folders of speakers, but no clips in them."""
+        return cls(
+            f"No speaker's folder in {folder} holds a wav file. "
+            "Put recordings into dataset_raw/SPEAKER/ and run svc pre-resample."
+        )
+
+    @classmethod
+    def bad_name(cls, path: Path) -> Self:
+        """A speaker's name cannot be written into a list or a JSON file."""
+        return cls(
+            f"The folder {str(path)!a} has a name that cannot be kept as a speaker's: it "
+            "holds control or undecodable characters. Rename it."
+        )
+
+    @classmethod
+    def too_few_clips(cls, speaker: str, found: int, needed: int) -> Self:
+        """A speaker has not enough clips to keep some for validation."""
+        return cls(
+            f"Speaker {speaker} has {found} usable clips, but needs at least {needed}. Add "
+            f"recordings to dataset_raw/{speaker}, or remove the folder, and prepare again."
+        )
+
+    @classmethod
+    def nothing_made(cls, what: str, first: str, count: int) -> Self:
+        """Every file failed."""
+        return cls(
+            f"No {what} could be made: all {count} files were left out, the first because "
+            f"{first} Correct the files, and run this again."
+        )
+
+    @classmethod
+    def worker_killed(cls, n_jobs: int) -> Self:
+        """The system ended a process."""
+        return cls(
+            f"One of {n_jobs} processes was killed, most likely because memory ran out. "
+            "Run this again with fewer: --n-jobs 1."
+        )
+
+    @classmethod
+    def not_finite_features(cls, path: Path, name: str) -> Self:
+        """A frozen network made NaN of a clip."""
+        return cls(
+            f"The {name} of {path} is not made of finite numbers. "
+            "Remove the clip, or use another --f0-method."
+        )
+
+    @classmethod
     def no_filelist(cls, path: Path) -> Self:
         """There is no list of clips."""
         return cls(f"There is no list of clips {path}. Make it with svc pre-config.")

@@ -101,6 +101,22 @@ def find(spec: WeightsFile, path: Path | None = None) -> Path:
     return _from_hub(spec)
 
 
+def at_hand(spec: WeightsFile) -> bool:
+    """Return whether `find` needs no network for `spec`; nothing is fetched or checked."""
+    kept = [folder / spec.filename for folder in (weights_folder(), cache_folder())]
+    if spec.bundled:
+        kept.append(ASSETS / spec.bundled)
+    if any(path.is_file() for path in kept):
+        return True
+    if spec.package and all(_inside_package(entry) for entry in spec.package):
+        return True
+    if spec.repo is None:
+        return False
+    import huggingface_hub
+
+    return isinstance(huggingface_hub.try_to_load_from_cache(spec.repo, spec.filename), str)
+
+
 def load_tensors(path: Path, *, instead: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by name, on the CPU.
 

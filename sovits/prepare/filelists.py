@@ -1,0 +1,146 @@
+"""Write the lists of clips and the configuration that a training begins with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sovits.audio.io import AudioReader
+from sovits.config import Config
+from sovits.errors import AudioError, ConfigError, DatasetError, WeightsError
+from sovits.features.content import CONTENT
+from sovits.legacy.presets import PRESETS
+from sovits.legacy.settings import write_config
+from sovits.prepare.recordings import Recording, find_clips
+from sovits.prepare.report import Skipped
+from sovits.prepare.resample import SHORTEST
+from sovits.weights import at_hand
+
+FEWEST = 3
+"""Clips that a speaker needs at least."""
+HELD_OUT = 2
+"""Clips of each speaker that are kept for validation, if there are enough."""
+BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What was written."""
+
+    config: Config
+    """The configuration, as it is in the file."""
+    train: tuple[Path, ...]
+    """Clips to train on."""
+    held_out: tuple[Path, ...]
+    """Clips to validate on."""
+    skipped: tuple[Skipped, ...]
+    """Files left out, with the reason."""
+    replaced: Path | None
+    """Where the configuration that was there before is kept."""
+
+
+def write_lists(
+    dataset: Path, filelists: Path, config_path: Path, preset: str, encoder: str | None = None
+) -> Lists:
+    """Write `train.txt`, `val.txt`, `test.txt` and the configuration.
+
+    A clip stays on its side of the split when others are added. Speakers are numbered from 0 in
+    the order of their names.
+
+    Args:
+        dataset: Clips, `dataset/SPEAKER/NAME.wav`.
+        filelists: Folder for the lists.
+        config_path: Configuration to write; one that is there already is kept beside it.
+        preset: One of `PRESETS`.
+        encoder: Content encoder; if not given, the best whose weights are on this machine.
+
+    Raises:
+        DatasetError: There are no clips, or a speaker has too few.
+        ConfigError: There is no such preset.
+        WeightsError: There is no such content encoder.
+    """
+    if preset not in PRESETS:
+        raise ConfigError.unknown_key(preset, PRESETS)
+    encoder = encoder or default_encoder()
+    if encoder not in CONTENT:
+        raise WeightsError.unknown_encoder(encoder, CONTENT)
+    found = find_clips(dataset)
+    skipped = list(found.skipped)
+    clips: dict[str, list[Path]] = {clip.speaker: [] for clip in found.recordings}
+    for clip in found.recordings:
+        if (reason := _unusable(clip)) is None:
+            clips[clip.speaker].append(clip.path)
+        else:
+            skipped.append(Skipped(clip.path, reason))
+    for speaker, paths in clips.items():
+        if len(paths) < FEWEST:
+            raise DatasetError.too_few_clips(speaker, len(paths), FEWEST)
+    train, held_out = _split(clips)
+    made = PRESETS[preset](encoder, {name: i for i, name in enumerate(sorted(clips))})
+    lists = {name: filelists / f"{name}.txt" for name in ("train", "val", "test")}
+    config = replace(
+        made,
+        train=replace(
+            made.train,
+            training_files=lists["train"].as_posix(),
+            validation_files=lists["val"].as_posix(),
+        ),
+    )
+    filelists.mkdir(parents=True, exist_ok=True)
+    for name, path in lists.items():
+        _write_lines(path, train if name == "train" else held_out)
+    replaced = _keep(config_path)
+    write_config(config_path, config)
+    return Lists(config, tuple(train), tuple(held_out), tuple(skipped), replaced)
+
+
+def default_encoder() -> str:
+    """Return the best content encoder that needs no network on this machine."""
+    best = CONTENT.get(BEST_ENCODER)
+    return BEST_ENCODER if best is not None and at_hand(best.weights) else BUNDLED_ENCODER
+
+
+def _unusable(clip: Recording) -> str | None:
+    """Return why a clip cannot be used, or None."""
+    if not clip.path.name.isprintable():
+        return "its name holds control or undecodable characters"
+    try:
+        with AudioReader(clip.path) as reader:
+            seconds = reader.frames / reader.sample_rate
+    except AudioError as error:
+        return str(error)
+    return f"too short: {seconds:.2f} s, below {SHORTEST} s" if seconds < SHORTEST else None
+
+
+def _split(clips: dict[str, list[Path]]) -> tuple[list[Path], list[Path]]:
+    """Return the clips to train on and those to hold out, speaker by speaker."""
+    train, held_out = [], []
+    for _, paths in sorted(clips.items()):
+        # By a digest of the name: adding a clip does not move the others.
+        order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        count = min(HELD_OUT, len(paths) // FEWEST)
+        held_out += sorted(order[:count])
+        train += sorted(order[count:])
+    return train, held_out
+
+
+def _write_lines(path: Path, clips: Iterable[Path]) -> None:
+    """Write one path a line, in one step."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text("".join(f"{clip.as_posix()}\n" for clip in clips), "utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _keep(path: Path) -> Path | None:
+    """Move a file that is about to be replaced aside, and return where it is."""
+    if not path.is_file():
+        return None
+    kept = path.with_name(f"{path.name}.bak")
+    path.replace(kept)
+    return kept
