@@ -14,10 +14,19 @@ from sovits.config import AudioConfig
 from sovits.errors import WeightsError
 from sovits.features.content.whisper_layouts import to_native
 from sovits.types import Content, Mel, Wave
-from sovits.weights import load_into
+from sovits.weights import WeightsFile, find, load_into, load_tensors
 
 AUDIO = AudioConfig(sample_rate=16_000, hop_length=160, n_fft=400, n_mels=80)
 """How Whisper's front end cuts sound into frames, two for each frame of content."""
+
+POSITIONS = WeightsFile(
+    name="whisper-base-positions",
+    filename="whisper-base-positions.safetensors",
+    licence="MIT",
+    bundled="whisper-base-positions.safetensors",
+    bundled_sha256="84d65d93a12751fa125d30f366230031b9a9687354223c28ef0680c7119d543e",
+)
+"""Directions of Whisper-base's content that tell the position inside the window."""
 
 HEAD_WIDTH = 64
 FLOOR = 1e-10  # power below which a band counts as silent
@@ -116,10 +125,15 @@ class WhisperEncoder(nn.Module):
 
 
 class WhisperContent:
-    """Whisper's encoder with its front end: from sound to content."""
+    """Whisper's encoder with its front end: from sound to content.
 
-    def __init__(self, encoder: WhisperEncoder) -> None:
-        self.encoder, self.log_mel = encoder, WhisperMel()
+    Args:
+        encoder: Network.
+        directions: `[directions, channels]`, orthonormal, that are projected out of the content.
+    """
+
+    def __init__(self, encoder: WhisperEncoder, directions: Tensor | None = None) -> None:
+        self.encoder, self.directions, self.log_mel = encoder, directions, WhisperMel()
 
     def count(self, samples: int) -> int:
         """Return how many frames `samples` make, a last partial one included."""
@@ -138,24 +152,39 @@ class WhisperContent:
     def __call__(self, heard: Tensor) -> Content:
         """Return `[1, channels, frames]`."""
         content: Content = self.encoder(heard)
-        return content
+        if self.directions is None:
+            return content
+        content = content.float()
+        return content - self.directions.T @ (self.directions @ content)
 
 
-def load_whisper(path: Path, channels: int, device: torch.device) -> WhisperContent:
+def load_whisper(
+    path: Path, channels: int, device: torch.device, *, still: bool = True
+) -> WhisperContent:
     """Read Whisper's encoder, in the layout of this package, Hugging Face, OpenAI or CTranslate2.
+
+    Args:
+        path: File to read.
+        channels: Channels of the content.
+        device: Where it computes.
+        still: Project out the code by which Whisper-base tells where in its window a sound is:
+            40 % of the variance, and another one for the same sound at every place (measured
+            by tools/pretrain/positions.py).
 
     Raises:
         WeightsError: The file cannot be read, or is no Whisper of this width.
     """
     tensors = to_native(path)
+    if "conv1.weight" not in tensors or "positions" not in tensors:
+        raise WeightsError.wrong_layout(path, "a Whisper encoder", "it has no convolutions")
     width = tensors["conv1.weight"].shape[0]
     if width != channels:
         raise WeightsError.wrong_layout(
             path, f"a Whisper encoder of width {channels}", f"the width in it is {width}"
         )
     layers = len({name.split(".")[1] for name in tensors if name.startswith("layers.")})
-    positions = tensors["positions"].shape[0] if "positions" in tensors else 0
     with torch.device("meta"):
-        encoder = WhisperEncoder(width, layers, positions)
+        encoder = WhisperEncoder(width, layers, tensors["positions"].shape[0])
     load_into(encoder, tensors, path)
-    return WhisperContent(encoder.to(device))
+    directions = load_tensors(find(POSITIONS))["directions"].to(device) if still else None
+    return WhisperContent(encoder.to(device), directions)
