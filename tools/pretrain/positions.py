@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--source", default="", help="what the recordings are, for the file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    raw = load_whisper(find(WHISPER_BASE), 512, torch.device("cpu"), still=False)
+    raw = load_whisper(find(WHISPER_BASE), 512, torch.device("cpu"))
     code = position_code(raw, options.folders, options.seconds)
     _, strength, directions = torch.linalg.svd(code - code.mean(0), full_matrices=False)
     share = strength.square().cumsum(0) / strength.square().sum()

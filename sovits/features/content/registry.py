@@ -51,6 +51,7 @@ CONTENT: dict[str, ContentSpec] = {
         ContentSpec("contentvec-256l9", 256, CONTENTVEC),
         ContentSpec("hubert-soft", 256, HUBERT_SOFT),
         ContentSpec("whisper-base", 512, WHISPER_BASE),
+        ContentSpec("whisper-base-still", 512, WHISPER_BASE),
     )
 }
 """Every content encoder by name."""
@@ -62,6 +63,7 @@ _LOADERS: dict[str, Callable[[Path, int, torch.device], ContentNetwork]] = {
     "contentvec-256l9": partial(load_hubert, layers=9, projected=True, instead=_INSTEAD),
     "hubert-soft": partial(load_hubert, projected=True, pad=40),
     "whisper-base": load_whisper,
+    "whisper-base-still": partial(load_whisper, still=True),
 }
 
 

@@ -159,7 +159,7 @@ class WhisperContent:
 
 
 def load_whisper(
-    path: Path, channels: int, device: torch.device, *, still: bool = True
+    path: Path, channels: int, device: torch.device, *, still: bool = False
 ) -> WhisperContent:
     """Read Whisper's encoder, in the layout of this package, Hugging Face, OpenAI or CTranslate2.
 
