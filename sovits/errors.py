@@ -29,8 +29,74 @@ class SovitsError(Exception):
     """
 
 
+class UsageError(SovitsError):
+    """A command was typed that cannot be understood, or that is not there."""
+
+    @classmethod
+    def unknown_command(cls, name: str, known: Iterable[str]) -> Self:
+        """There is no such command."""
+        return cls(f"There is no command svc {name}. {_nearest(name, known)}")
+
+    @classmethod
+    def elsewhere(cls, name: str, known: Iterable[str]) -> Self:
+        """A command of so-vits-svc-fork that is not here."""
+        return cls(
+            f"svc {name} is a command of so-vits-svc-fork, and not part of this version. "
+            f"There are: {', '.join(known)}."
+        )
+
+    @classmethod
+    def unknown_flag(cls, command: str, flag: str, known: Iterable[str]) -> Self:
+        """The command has no such flag."""
+        close = get_close_matches(flag, sorted(known), n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        return cls(f"svc {command} has no flag {flag}. {hint}Run svc {command} --help for all.")
+
+    @classmethod
+    def unexpected(cls, command: str, word: str) -> Self:
+        """A word stands where none is expected."""
+        return cls(
+            f"svc {command} does not know what {_short(word)} is for. Quote names with spaces, "
+            f"and run svc {command} --help for what may be given."
+        )
+
+    @classmethod
+    def not_understood(cls, command: str, reason: str) -> Self:
+        """A value is missing, or of the wrong kind."""
+        return cls(f"{reason.rstrip('. ')}. Run svc {command} --help for what may be given.")
+
+    @classmethod
+    def needs_extra(cls, extra: str, package: str) -> Self:
+        """A command needs a package that is optional."""
+        return cls(
+            f"svc {extra} needs {package}, which is not installed. "
+            f"Run pip install 'sovits[{extra}]'."
+        )
+
+    @classmethod
+    def no_page(cls) -> Self:
+        """The graphical page is not made yet."""
+        return cls(
+            "The page is not part of this version yet; a later one brings it with the extra web. "
+            "Use svc infer on the command line."
+        )
+
+
 class ConfigError(SovitsError):
     """A setting is unknown, of the wrong type, or contradicts another."""
+
+    @classmethod
+    def no_device(cls, name: str) -> Self:
+        """There is no such processor on this machine."""
+        return cls(
+            f"There is no device {name} on this machine. It may be auto, cpu, cuda, cuda:N or mps; "
+            "leave --device out to have the best one chosen."
+        )
+
+    @classmethod
+    def no_retrieval(cls, path: Path) -> Self:
+        """There is no retrieval file."""
+        return cls(f"{path} is no file. Name an index or k-means file with -k, or leave -k out.")
 
     @classmethod
     def unknown_key(cls, key: str, known: Iterable[str]) -> Self:
@@ -100,6 +166,21 @@ class ConfigError(SovitsError):
 
 class AudioError(SovitsError):
     """A sound cannot be read, written, or is not what was expected."""
+
+    @classmethod
+    def needs_recursive(cls, path: Path) -> Self:
+        """A folder was given where one file is expected."""
+        return cls(f"{path} is a folder. Name one sound file, or add -re to convert all in it.")
+
+    @classmethod
+    def not_a_folder(cls, path: Path) -> Self:
+        """One file was given where a folder is expected."""
+        return cls(f"{path} is not a folder, but -re needs one. Name a folder, or leave -re out.")
+
+    @classmethod
+    def none_in_folder(cls, path: Path) -> Self:
+        """There is nothing to convert in a folder."""
+        return cls(f"{path} holds no sound file to convert. Results (.out.wav) are left out.")
 
     @classmethod
     def not_one_channel(cls, shape: tuple[int, ...]) -> Self:
@@ -201,6 +282,21 @@ class AudioError(SovitsError):
 
 class OutputError(SovitsError):
     """A result cannot be written where it was asked for."""
+
+    @classmethod
+    def not_a_folder(cls, path: Path) -> Self:
+        """Results of a folder cannot go into a file."""
+        return cls(f"{path} is a file, but the results of -re go into a folder. Name a folder.")
+
+    @classmethod
+    def same_as_source(cls, path: Path) -> Self:
+        """The result would take the place of the recording."""
+        return cls(f"{path} is the source itself and would be lost. Give -o another name.")
+
+    @classmethod
+    def not_a_voice(cls, path: Path, suffix: str) -> Self:
+        """A voice file must have the suffix by which it is known again."""
+        return cls(f"{path} cannot be a voice file. End its name in {suffix}.")
 
     @classmethod
     def unknown_suffix(cls, path: Path, known: Iterable[str]) -> Self:
@@ -371,6 +467,29 @@ class PitchError(SovitsError):
 
 class VoiceError(SovitsError):
     """A voice file is missing, unsafe, damaged, or contradicts its settings."""
+
+    @classmethod
+    def nowhere(cls, path: Path, bundled: Iterable[str]) -> Self:
+        """There is no such file, and no bundled voice of that name."""
+        names = ", ".join(bundled)
+        known = f"a bundled voice ({names})" if names else "hub:OWNER/REPO"
+        return cls(f"{path} does not exist. Name a voice file, G_*.pth, a folder, or {known}.")
+
+    @classmethod
+    def empty_folder(cls, folder: Path) -> Self:
+        """There is no voice in a folder."""
+        return cls(
+            f"{folder} holds no voice: no G_*.pth and no .safetensors file. "
+            "Name another folder, or train with svc train."
+        )
+
+    @classmethod
+    def none_anywhere(cls, folder: Path) -> Self:
+        """There is neither a trained nor a bundled voice."""
+        return cls(
+            f"There is no voice to use: {folder} holds none, and none is bundled. "
+            "Name one with -m, or train with svc train."
+        )
 
     @classmethod
     def unknown_speaker(cls, name: str, known: Iterable[str]) -> Self:

@@ -1,0 +1,147 @@
+"""svc infer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from sovits.cli.models import choose
+from sovits.cli.options import option_flags
+from sovits.cli.progress import bar, note
+from sovits.config import ConvertOptions
+from sovits.errors import AudioError, ConfigError, OutputError, SovitsError
+
+if TYPE_CHECKING:
+    from sovits.voice import Voice
+
+RESULT = ".out.wav"
+"""How the names of results end, by which they are not converted again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infer:
+    """Sing or say INPUT in another voice."""
+
+    input_path: Positional[Annotated[Path, arg(metavar="INPUT")]]
+    """Sound file, or with -re a folder of them."""
+    output_path: Annotated[Path | None, arg(aliases=("-o",), metavar="PATH")] = None
+    """File or folder for the result; NAME.out.wav beside INPUT if not given."""
+    model_path: Annotated[str | None, arg(aliases=("-m",), metavar="MODEL")] = None
+    """Voice file, folder, bundled name or hub:OWNER/REPO; else logs/44k, else a bundled voice."""
+    config_path: Annotated[Path | None, arg(aliases=("-c",), metavar="PATH")] = None
+    """Settings of a G_*.pth; config.json beside it if not given."""
+    recursive: Annotated[bool, arg(aliases=("-re",))] = False
+    """Convert every sound in the folder INPUT and its subfolders."""
+    device: Annotated[str, arg(aliases=("-d",))] = "auto"
+    """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+    conversion: Annotated[ConvertOptions, OmitArgPrefixes, arg(constructor=option_flags())]
+
+    def run(self) -> int:
+        """Convert, and print where each result is."""
+        self._check_input()
+        choice = choose(self.model_path, self.config_path)
+        retrieval = self.conversion.retrieval
+        if retrieval is not None and not Path(retrieval).is_file():
+            raise ConfigError.no_retrieval(Path(retrieval))
+        if choice.because:
+            note(choice.because)
+        if not self.recursive:
+            check_output(self._pair()[1])
+        # From here on with torch, so only when all else is right.
+        from sovits.device import choose_device
+        from sovits.voice import load_voice
+
+        pairs = list(self._pairs()) if self.recursive else [self._pair()]
+        voice = load_voice(choice.model, choice.config, device=choose_device(self.device))
+        if self.recursive:
+            return self._convert_all(voice, pairs)
+        self._convert(voice, *pairs[0])
+        return 0
+
+    def _convert(self, voice: Voice, source: Path, out: Path) -> None:
+        from sovits.convert import convert_file
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with bar(source.name) as move:
+            convert_file(voice, source, out, self.conversion, on_progress=move)
+        print(out, flush=True)
+
+    def _convert_all(self, voice: Voice, pairs: list[tuple[Path, Path]]) -> int:
+        """Convert what can be converted, name the rest, and return the exit status."""
+        failed = 0
+        for source, out in pairs:
+            try:
+                self._convert(voice, source, out)
+            except SovitsError as error:
+                failed += 1
+                note(f"svc: {error}" if str(source) in str(error) else f"svc: {source}: {error}")
+        if failed:
+            note(f"svc: {failed} of {len(pairs)} files could not be converted.")
+        return 1 if failed else 0
+
+    def _check_input(self) -> None:
+        """Refuse what is not there, and a folder where a file is meant."""
+        source, out = self.input_path, self.output_path
+        if not source.exists():
+            raise AudioError.missing(source)
+        if source.is_dir() and not self.recursive:
+            raise AudioError.needs_recursive(source)
+        if self.recursive and not source.is_dir():
+            raise AudioError.not_a_folder(source)
+        if self.recursive and out is not None and out.exists() and not out.is_dir():
+            raise OutputError.not_a_folder(out)
+
+    def _pair(self) -> tuple[Path, Path]:
+        """Return the one source, and where its result goes."""
+        source = self.input_path
+        default = source.with_name(source.stem + RESULT)
+        out = self.output_path or default
+        if out.is_dir():
+            out /= default.name
+        if out.exists() and out.samefile(source):
+            raise OutputError.same_as_source(out)
+        if not out.parent.is_dir():
+            raise OutputError.no_folder(out)
+        return source, out
+
+    def _pairs(self) -> Iterator[tuple[Path, Path]]:
+        """Yield the sounds in a folder, but not the results of an earlier run."""
+        from sovits.audio.io import AUDIO_SUFFIXES
+
+        folder = self.input_path
+        out = self.output_path or folder
+        taken: set[Path] = set()
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        for path in paths:
+            inside = path.relative_to(folder)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            result = path.name.lower().endswith(RESULT)
+            if hidden or result or path.suffix.lower() not in AUDIO_SUFFIXES:
+                continue
+            target = out / inside.with_name(path.stem + RESULT)
+            if target in taken:  # song.mp3 beside song.wav
+                target = out / inside.with_name(path.name + RESULT)
+            taken.add(target)
+            yield path, target
+        if not taken:
+            raise AudioError.none_in_folder(folder)
+
+
+def check_output(path: Path) -> None:
+    """Refuse what cannot be written, before the work is done.
+
+    Raises:
+        OutputError: There is no folder for `path`, or it may not be written.
+    """
+    if path.exists() and not path.is_file():
+        raise OutputError.not_a_file(path)
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise OutputError.no_folder(path)
+    if not os.access(folder, os.W_OK):
+        raise OutputError.cannot_write(path, f"{folder} may not be written to")

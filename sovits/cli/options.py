@@ -1,0 +1,123 @@
+"""The flags of `svc infer`, made of `ConvertOptions` and of the names that people type."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import tyro
+
+from sovits.config import ConvertOptions
+from sovits.errors import ConfigError, PitchError
+
+F0_METHODS = ("swift", "crepe", "crepe-tiny", "fcpe", "rmvpe", "harvest", "dio", "pm")
+"""Names of the pitch methods; known here too, so that a wrong one is noticed without torch."""
+F0_ALIASES = {"parselmouth": "pm"}
+"""Other names that people type for a pitch method."""
+
+
+class Flag(NamedTuple):
+    """How an option is typed."""
+
+    aliases: tuple[str, ...] = ()
+    """Other flags for the same."""
+    name: str | None = None
+    """Flag to show first, if it is not made of the option's own name."""
+    metavar: str | None = None
+    """What to show for its value."""
+    hint: str = ""
+    """What to add to its help."""
+
+
+FLAGS: dict[str, Flag] = {
+    "speaker": Flag(("-s",), metavar="NAME"),
+    "semitones": Flag(("-t", "--semitones"), name="transpose"),
+    "f0_method": Flag(("-fm",), metavar="METHOD"),
+    "auto_f0": Flag(("-a", "--auto-f0"), name="auto-predict-f0", hint=" -na: do not."),
+    "noise_scale": Flag(("-n",)),
+    "retrieval": Flag(("-k", "--retrieval"), name="cluster-model-path", metavar="PATH"),
+    "retrieval_ratio": Flag(("-r", "--retrieval-ratio"), name="cluster-infer-ratio"),
+    "silence_db": Flag(("-db", "--silence-db"), name="db-thresh"),
+    "absolute_silence": Flag(
+        ("-ab", "--absolute-silence"), name="absolute-thresh", hint=" -nab: do not."
+    ),
+    "silence_seconds": Flag(("-ch", "--silence-seconds"), name="chunk-seconds"),
+    "max_piece_seconds": Flag(("-mc", "--max-piece-seconds"), name="max-chunk-seconds"),
+    "pad_seconds": Flag(("-p",)),
+    "output_rate": Flag(metavar="HZ"),
+}
+"""Flags that are not only the option's name, by option; those of so-vits-svc-fork among them."""
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the sentence under each field of a dataclass."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    docs: dict[str, str] = {}
+    name = None
+    for node in body.body if isinstance(body, ast.ClassDef) else []:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
+            docs[name] = " ".join(str(node.value.value).split())
+    return docs
+
+
+def option_flags() -> Callable[..., ConvertOptions]:
+    """Return a function with one annotated argument per option, for tyro to make flags of."""
+
+    def build(**values: Any) -> ConvertOptions:
+        method = values["f0_method"]
+        values["f0_method"] = check_f0_method(method)
+        return ConvertOptions(**values)
+
+    docs, hints = field_docs(ConvertOptions), get_type_hints(ConvertOptions)
+    annotated: Any = Annotated  # a type checker knows no types that are made while running
+    arguments = []
+    for option in fields(ConvertOptions):
+        flag = FLAGS.get(option.name, Flag())
+        kind = annotated[
+            hints[option.name],
+            tyro.conf.arg(
+                name=flag.name,
+                aliases=flag.aliases,
+                metavar=flag.metavar,
+                help=docs[option.name] + flag.hint,
+            ),
+        ]
+        arguments.append(
+            inspect.Parameter(
+                option.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=option.default,
+                annotation=kind,
+            )
+        )
+    build.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    build.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    return build
+
+
+def check_f0_method(name: str) -> str:
+    """Return the pitch method that `name` means.
+
+    Raises:
+        PitchError: There is no such method.
+    """
+    name = F0_ALIASES.get(name, name)
+    if name not in F0_METHODS:
+        raise PitchError.unknown_method(name, F0_METHODS)
+    return name
+
+
+def check_jobs(n_jobs: int) -> int | None:
+    """Return a number of processes, or None for as many as there should be.
+
+    Raises:
+        ConfigError: There cannot be so many.
+    """
+    if not -1 <= n_jobs <= 1024:
+        raise ConfigError.wrong_value("--n-jobs", n_jobs, "between 1 and 1024, or -1 for automatic")
+    return None if n_jobs < 1 else n_jobs

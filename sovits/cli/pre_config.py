@@ -1,0 +1,57 @@
+"""svc pre-config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from sovits.cli.models import CONFIG
+from sovits.cli.progress import note
+
+
+@dataclass(frozen=True)
+class PreConfig:
+    """Write the lists of clips and the configuration of a training (step 2 of 4)."""
+
+    input_dir: Annotated[Path, arg(aliases=("-i",))] = Path("dataset/44k")
+    """Clips, in one folder per speaker."""
+    filelist_path: Annotated[Path, arg(aliases=("-f",))] = Path("filelists/44k")
+    """Folder for the lists."""
+    config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
+    """Configuration to write."""
+    config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "so-vits-svc-4.0v1"
+    """One of so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy, quickvc and the lighter sovits-small."""
+    speech_encoder: Annotated[str | None, arg(metavar="NAME")] = None
+    """Content encoder; else contentvec-768l12 if it is on this machine, else whisper-base."""
+
+    def run(self) -> int:
+        """Write the files."""
+        from sovits.prepare.filelists import BEST_ENCODER, write_lists
+
+        lists = write_lists(
+            self.input_dir,
+            self.filelist_path,
+            self.config_path,
+            self.config_type,
+            self.speech_encoder,
+        )
+        for skipped in lists.skipped:
+            note(f"skipped {skipped}")
+        if lists.replaced is not None:
+            note(f"The configuration that was there is kept as {lists.replaced}.")
+        voice = lists.config.voice
+        note(
+            f"{len(voice.speakers)} speakers, {len(lists.train)} clips to train on, "
+            f"{len(lists.held_out)} to validate on."
+        )
+        note(f"Content encoder: {voice.content}, {voice.synthesizer.content_channels} channels.")
+        if self.speech_encoder is None and voice.content != BEST_ENCODER:
+            note(
+                f"{BEST_ENCODER} is not on this machine; "
+                f"--speech-encoder {BEST_ENCODER} fetches it."
+            )
+        print(self.config_path)
+        return 0

@@ -1,0 +1,77 @@
+"""svc train."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from sovits.cli.models import CONFIG, LOGS
+from sovits.cli.progress import note
+from sovits.errors import ConfigError, UsageError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a voice, or go on with a training (step 4 of 4; can be interrupted)."""
+
+    config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
+    """Configuration; a copy of it is kept beside the checkpoints."""
+    model_path: Annotated[Path, arg(aliases=("-m",))] = LOGS
+    """Folder for checkpoints and logs; a training in it goes on."""
+    tensorboard: Annotated[bool, arg(aliases=("-t",))] = False
+    """Serve TensorBoard while training. -nt: do not."""
+    reset_optimizer: Annotated[bool, arg(aliases=("-r",))] = False
+    """Go on with fresh optimizers."""
+    max_steps: Annotated[int | None, arg(metavar="N")] = None
+    """Stop, and save, when this many steps are done in all."""
+    device: Annotated[str, arg(aliases=("-d",))] = "auto"
+    """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Train until all epochs are over, `max_steps` are done, or someone interrupts."""
+        if not self.config_path.is_file():
+            raise ConfigError.no_file(self.config_path)
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError.wrong_value("--max-steps", self.max_steps, "at least 1")
+        needed = ("lightning_fabric", *(["tensorboard"] if self.tensorboard else []))
+        for package in needed:
+            if find_spec(package) is None:
+                raise UsageError.needs_extra("train", package)
+        from sovits.train import fit
+
+        with _tensorboard(self.model_path) if self.tensorboard else _nothing():
+            fit(
+                self.config_path,
+                self.model_path,
+                reset_optimizer=self.reset_optimizer,
+                max_steps=self.max_steps,
+                device=None if self.device == "auto" else self.device,
+                on_log=note,
+            )
+        print(self.model_path)
+        return 0
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[None]:
+    """Serve the logs in a folder; TensorBoard itself says at which address."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # no shell
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
