@@ -10,6 +10,7 @@ CHANNELS = {
     "contentvec-256l9": 256,
     "hubert-soft": 256,
     "whisper-base": 512,
+    "whisper-base-still": 512,
 }
 """Channels of the content encoders that old voices can have been trained with."""
 
