@@ -25,7 +25,7 @@ class PreConfig:
     config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "so-vits-svc-4.0v1"
     """One of so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy, quickvc and the lighter sovits-small."""
     speech_encoder: Annotated[str | None, arg(metavar="NAME")] = None
-    """Content encoder; else contentvec-768l12 if it is on this machine, else whisper-base."""
+    """Content encoder; else contentvec-768l12 if it is on this machine, else whisper-base-still."""
 
     def run(self) -> int:
         """Write the files."""

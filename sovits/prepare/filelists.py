@@ -23,7 +23,7 @@ FEWEST = 3
 """Clips that a speaker needs at least."""
 HELD_OUT = 2
 """Clips of each speaker that are kept for validation, if there are enough."""
-BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base"
+BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base-still"
 
 
 @dataclass(frozen=True)
