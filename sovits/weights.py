@@ -5,24 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor, nn
 
-from sovits.errors import WeightsError
+from sovits.errors import OutputError, WeightsError
 
 ASSETS = Path(__file__).with_name("assets")
 """Folder of the weights that ship with this package."""
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "hubert")
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     The module may have been built on the meta device, which saves the time to initialise it.
 
     Raises:
-        WeightsError: A tensor is missing, left over, or of another shape.
+        WeightsError: A tensor is missing, left over, of another shape, or not finite.
     """
     network = type(module).__name__
     wanted = module.state_dict()
@@ -161,6 +158,8 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
             raise WeightsError.wrong_layout(
                 path, network, f"{name} has the shape {found} instead of {needed}"
             )
+        if not tensors[name].isfinite().all():
+            raise WeightsError.wrong_layout(path, network, f"{name} is not finite")
     # Copies even float32 tensors: what safetensors and torch.load return may map the file.
     module.load_state_dict(
         {name: tensors[name].to(torch.float32, copy=True) for name in wanted}, assign=True
@@ -203,12 +202,26 @@ def _from_package(spec: WeightsFile) -> Path | None:
         return _checked(found[0], expected)
     joined = cache_folder() / f"{spec.name}-{(expected or 'joined')[:16]}.bin"
     if not joined.is_file():
-        with _atomic(joined) as file:
-            for part in found:
-                with part.open("rb") as source:
-                    while block := source.read(_BLOCK):
-                        file.write(block)
+        try:
+            _join(found, joined)
+        except OSError as error:
+            raise OutputError.cannot_write(joined, error.strerror or str(error)) from error
     return _checked(joined, expected)
+
+
+def _join(parts: list[Path], joined: Path) -> None:
+    """Write the parts one after the other to a file that appears whole or not at all."""
+    joined.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{joined.name}.", dir=joined.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+        Path(name).replace(joined)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _inside_package(entry: str) -> Path | None:
@@ -219,21 +232,6 @@ def _inside_package(entry: str) -> Path | None:
         if (path := Path(folder) / inside).is_file():
             return path
     return None
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _from_hub(spec: WeightsFile) -> Path:
@@ -267,9 +265,13 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 def _load_pickle(path: Path, instead: str | None) -> object:
     """Read what torch.save wrote, tensors and plain containers only."""
     import pickle
+    import warnings
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # From an open file, since torch.load otherwise goes by the end of the name.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError.needs_code(path, instead) from error
     # A damaged archive fails wherever its first wrong byte is, as any class of error.

@@ -97,13 +97,22 @@ class ContentEncoder:
             heard = hear(first, stop).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 part = self.network(heard)[0].float().cpu()
-            shared = done - first
-            if shared > 0:
-                rise = torch.arange(1, shared + 1) / (shared + 1)
-                content[:, first:done] += (part[:, :shared] - content[:, first:done]) * rise
+            if (shared := done - first) > 0:
+                old = content[:, first:done]
+                old += (part[:, :shared] - old) * _rise(shared)
             content[:, done:stop] = part[:, max(shared, 0) :]
             done = stop
         return content.to(wave.device)
+
+
+def _rise(frames: int) -> Tensor:
+    """Return how much of the later window is in each of the frames that two windows share.
+
+    The outer quarters are not mixed: there, one of the two has heard little of what is around.
+    """
+    guard = frames // 4
+    share = (torch.arange(frames) + 0.5 - guard) / max(frames - 2 * guard, 1)
+    return share.clamp(0, 1)
 
 
 def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
