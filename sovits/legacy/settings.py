@@ -265,9 +265,8 @@ def _content(sections: dict[str, Table], synthesizer: Table) -> tuple[str, int]:
             known = ", ".join(sorted({*CHANNELS}))
             raise ConfigError.not_supported("model.speech_encoder", name, f"one of {known}")
         if content not in CHANNELS:
-            raise ConfigError.unknown_key(
-                f"model.speech_encoder={name[:40]}", {*ENCODERS, *CHANNELS}
-            )
+            known = ", ".join([*ENCODERS, *CHANNELS])
+            raise ConfigError.wrong_value("model.speech_encoder", name, f"one of {known}")
     elif projected is not None:
         content = "contentvec-256l9" if projected else "contentvec-768l12"
     elif width is not None:
