@@ -22,6 +22,7 @@ from sovits.models import transformer
 from sovits.models.convolution import fold_weight_norm
 from sovits.models.decoders.filterbank import InverseStft, Pqmf
 from sovits.models.encoders import coarse_f0, log_f0
+from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import Synthesizer, TrainBatch
 
 DECODERS: tuple[DecoderKind, ...] = ("hifi-gan", "istft", "ms-istft", "mb-istft")
@@ -47,8 +48,7 @@ def convert(synthesizer: Synthesizer, sound: Clip, **options: Any) -> Array:
         torch.from_numpy(sound.f0)[None].to(dtype),
         torch.from_numpy(sound.voiced)[None],
         torch.tensor([sound.speaker]),
-        deterministic=True,
-        **options,
+        **{"deterministic": True} | options,
     )
     assert wave.dtype == dtype
     return wave[0].numpy().astype(np.float64)
@@ -98,6 +98,23 @@ def test_conversion_with_predicted_pitch_is_that_of_the_formulae(decoder: Decode
     # An error of 1e-6 in pitch has grown to 1e-3 cycles of the ninth harmonic by the last frame.
     assert error(convert(synthesizer, sound, predict_f0=True), wanted) < 2e-3
     assert error(convert(synthesizer.double(), sound, predict_f0=True), wanted) < 2e-5
+
+
+@pytest.mark.parametrize("noise_scale", [0.0, 0.4, 1.3])
+def test_noise_scale_counts_standard_deviations_of_the_prior(noise_scale: float) -> None:
+    config = small("istft")
+    synthesizer, weights = build(config)
+    sound = clip(9)
+    content, f0, voiced = sound.doubles()
+    speaker = weights["emb_g.weight"][sound.speaker][:, None]
+    x = blocks.prenet(content, voiced, None, weights)
+    mean, log_std = blocks.prior(x, f0, at(weights, "enc_p"), config.n_heads)
+    drawn = NoiseSource(3).latent(config.inter_channels, 9)[0].numpy().astype(np.float64)
+    z = mean + drawn * np.exp(log_std) * noise_scale
+    z = blocks.flow(z, speaker, at(weights, "flow"), reverse=True)
+    wanted = reference.decode(z, f0, speaker, weights, config, AUDIO)
+    options = {"deterministic": False, "noise": NoiseSource(3), "noise_scale": noise_scale}
+    assert error(convert(synthesizer, sound, **options), wanted) < 2e-5
 
 
 def test_the_source_follows_the_sample_rate_of_the_voice() -> None:
