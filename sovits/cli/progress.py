@@ -33,8 +33,8 @@ def counter(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def note(message: str) -> None:
-    """Print a line beside the result."""
-    print(message, file=sys.stderr)
+    """Print one line beside the result."""
+    print(message.replace("\n", "\\n"), file=sys.stderr)
 
 
 def tell(report: Report, what: str) -> None:
