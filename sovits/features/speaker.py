@@ -85,11 +85,11 @@ class SpeakerEncoder:
         """Return the unit vector of `[samples]` at 16 kHz, taken as it is."""
         starts = partial_starts(wave.shape[0])
         mel = self._mel(wave, starts[-1] + PARTIAL)
-        partials = torch.stack([mel[:, start : start + PARTIAL].T for start in starts])
-        embedded = [
-            self.network(batch.to(self.device)).cpu() for batch in torch.split(partials, BATCH)
-        ]
-        return F.normalize(torch.cat(embedded).mean(0), dim=0)
+        total = torch.zeros(256)
+        for index in range(0, len(starts), BATCH):
+            heard = [mel[:, start : start + PARTIAL].T for start in starts[index : index + BATCH]]
+            total += self.network(torch.stack(heard).to(self.device)).sum(0).cpu()
+        return F.normalize(total, dim=0)
 
     def _mel(self, wave: Wave, frames: int) -> Mel:
         """Return the power (not its logarithm) of `[40, frames]`; frame `i` is at `160 i`."""

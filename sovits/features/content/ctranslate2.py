@@ -74,10 +74,10 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
         shape = [cursor.number("I") for _ in range(cursor.number("B"))]
         dtype = _DTYPES.get(cursor.number("B"))
         data = cursor.take(cursor.number("I"))
-        if name.endswith("weight_scale") or dtype is None:
-            raise WeightsError.unreadable(path, "its weights are quantised; use a float16 file")
         if not shape:
             continue
+        if dtype in (None, torch.int8, torch.int16):
+            raise WeightsError.unreadable(path, "its weights are quantised; use a float16 file")
         if torch.Size(shape).numel() * dtype.itemsize != len(data):
             raise WeightsError.unreadable(path, f"{name} has the wrong size")
         if dtype.is_floating_point:

@@ -121,9 +121,12 @@ class HubertContent:
 
     def listen(self, wave: Wave) -> Callable[[int, int], Tensor]:
         """Return a function that gives the samples that some frames see."""
+        frames = self.count(wave.shape[0])
 
         def hear(first: int, stop: int) -> Tensor:
             begin, end = first * HOP - self.pad, (stop - 1) * HOP + FIELD - self.pad
+            # The tail makes no frame, but counts in the statistics of the normalisation.
+            end = wave.shape[0] + self.pad if stop == frames else end
             heard = wave[max(begin, 0) : end].float()
             return F.pad(heard, (max(-begin, 0), max(end - wave.shape[0], 0)))[None]
 
