@@ -6,7 +6,7 @@ are translated in `sovits.legacy.settings`, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -349,22 +349,3 @@ def typed(want: Any, value: Any, key: str) -> Any:
     elif type(value) is want:
         return value
     raise ConfigError.wrong_value(key, value, f"of type {getattr(want, '__name__', want)}")
-
-
-__all__ = [
-    "AudioConfig",
-    "Config",
-    "ConvertOptions",
-    "DecoderKind",
-    "DiscriminatorConfig",
-    "Precision",
-    "StereoMode",
-    "SynthesizerConfig",
-    "TrainConfig",
-    "VoiceConfig",
-    "build",
-    "fields",
-    "replace",
-    "to_dict",
-    "typed",
-]

@@ -279,6 +279,24 @@ class AudioError(SovitsError):
             "Sound is made of finite numbers: export it again from the program that made it."
         )
 
+    @classmethod
+    def not_a_wave(cls, shape: tuple[int, ...]) -> Self:
+        """A tensor is no sound."""
+        return cls(f"A wave of shape {shape} is no sound. Give [samples] or [channels, samples].")
+
+    @classmethod
+    def wave_not_finite(cls, count: int) -> Self:
+        """A tensor has samples that are no numbers."""
+        return cls(f"The wave has {count} samples that are NaN or infinite. Repair it first.")
+
+    @classmethod
+    def not_stereo(cls, channels: int) -> Self:
+        """Keeping the side needs left and right."""
+        return cls(
+            f"A side can be kept for 2 channels, but this sound has {channels}. "
+            "Choose stereo=both or stereo=mono."
+        )
+
 
 class OutputError(SovitsError):
     """A result cannot be written where it was asked for."""
@@ -489,6 +507,131 @@ class VoiceError(SovitsError):
         return cls(
             f"There is no voice to use: {folder} holds none, and none is bundled. "
             "Name one with -m, or train with svc train."
+        )
+
+    @classmethod
+    def missing(cls, path: Path) -> Self:
+        """There is no such file."""
+        return cls(f"There is no file {path}. Name a voice file, G_*.pth, or their folder.")
+
+    @classmethod
+    def not_a_checkpoint(cls, path: Path) -> Self:
+        """A file is of another kind than its name says."""
+        return cls(
+            f"{path} is no voice: it is neither safetensors nor written by torch.save. "
+            "Name a .safetensors voice or a G_*.pth."
+        )
+
+    @classmethod
+    def needs_code(cls, path: Path) -> Self:
+        """A file could only be read by running code from it."""
+        return cls(
+            f"{path} holds more than tensors, and reading it would run code from it. It is not "
+            "read; ask its maker for the weights alone."
+        )
+
+    @classmethod
+    def damaged(cls, path: Path, reason: str) -> Self:
+        """A file is cut short or otherwise broken."""
+        return cls(f"{path} is damaged ({reason}). Download or copy it again.")
+
+    @classmethod
+    def not_a_generator(cls, path: Path, names: list[str]) -> Self:
+        """A checkpoint holds another network."""
+        held = f"it holds {', '.join(names[:3])} ..." if names else "it holds no tensors by name"
+        return cls(f"{path} is no so-vits-svc generator: {held}. Name a G_*.pth.")
+
+    @classmethod
+    def other_kind(cls, path: Path, kind: str) -> Self:
+        """A checkpoint is a relative that is not supported."""
+        return cls(
+            f"{path} is a model of {kind}, which is not supported. Models of so-vits-svc 4.0, "
+            "its fork, and 4.1 with the residual flow and the nsf-hifigan vocoder are."
+        )
+
+    @classmethod
+    def not_finite(cls, path: Path, name: str) -> Self:
+        """A tensor has values that are no numbers."""
+        return cls(
+            f"{path}: {name} holds NaN or infinite values. Use an earlier checkpoint of the voice."
+        )
+
+    @classmethod
+    def no_config(cls, path: Path, beside: Path) -> Self:
+        """A generator comes without settings."""
+        return cls(f"{path} needs its config.json, and there is no {beside}. Name it with -c.")
+
+    @classmethod
+    def contradiction(cls, path: Path, name: str, found: object, expected: object) -> Self:
+        """Tensors and settings are not of the same model."""
+        return cls(
+            f"{path} does not fit its config: {name} is {found} in the weights, but {expected} in "
+            "the config. Name the config.json that belongs to the model with -c."
+        )
+
+    @classmethod
+    def incomplete(cls, path: Path, missing: list[str]) -> Self:
+        """Tensors are missing."""
+        shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        return cls(
+            f"{path} lacks {len(missing)} tensors ({shown}). Download it again, or name the "
+            "config.json that belongs to it."
+        )
+
+    @classmethod
+    def wrong_shape(
+        cls, path: Path, name: str, found: tuple[int, ...], expected: tuple[int, ...]
+    ) -> Self:
+        """A tensor has another shape than the settings say."""
+        return cls(
+            f"{path}: {name} has the shape {found}, but its settings say {expected}. Name the "
+            "config.json that belongs to it."
+        )
+
+    @classmethod
+    def bad_header(cls, path: Path, reason: str) -> Self:
+        """The settings inside a native voice are wrong."""
+        return cls(f"{path} cannot be used: {reason}. Export the voice again.")
+
+    @classmethod
+    def no_f0_decoder(cls) -> Self:
+        """Auto pitch was asked of a voice that cannot."""
+        return cls("This voice cannot choose the melody: it has no F0 decoder. Leave auto_f0 off.")
+
+    @classmethod
+    def not_an_index(cls, path: Path) -> Self:
+        """A retrieval file holds something else."""
+        return cls(f"{path} holds no content vectors by speaker. Make it with svc train-cluster.")
+
+    @classmethod
+    def not_in_index(cls, path: Path, speaker: str, known: Iterable[str]) -> Self:
+        """A retrieval file has nothing for a speaker."""
+        return cls(f"{path} holds nothing for speaker {speaker}. {_nearest(speaker, known)}")
+
+    @classmethod
+    def index_width(cls, path: Path, found: int, expected: int) -> Self:
+        """A retrieval file was made with another content encoder."""
+        return cls(
+            f"{path} holds content of {found} channels, but this voice has {expected}. Make it "
+            "anew with svc train-cluster."
+        )
+
+    @classmethod
+    def bad_hub_name(cls, name: str) -> Self:
+        """A name on the hub is malformed."""
+        return cls(f"hub:{name} names no repo. Write hub:OWNER/REPO or hub:OWNER/REPO/FILE.")
+
+    @classmethod
+    def no_voice_in_repo(cls, repo: str, files: int) -> Self:
+        """A repo holds no voice."""
+        return cls(f"{repo} holds {files} files, but no .safetensors and no G_*.pth. Name a file.")
+
+    @classmethod
+    def hub_unreachable(cls, repo: str, file: str, reason: str) -> Self:
+        """The hub cannot be reached, and nothing is cached."""
+        return cls(
+            f"{file} of {repo} is not in the cache and could not be fetched ({reason}). Connect, "
+            f"or download it from huggingface.co/{repo} and name the file with -m."
         )
 
     @classmethod

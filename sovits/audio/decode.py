@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO, Any
@@ -36,6 +38,8 @@ CONTAINERS = (
 )
 UNKNOWN_LENGTH = 1 << 62  # libsndfile gives such numbers for FLAC streams without a length
 BLOCK = 1 << 16  # samples decoded together
+FINE = 1 << 10  # samples read together to find a damaged place
+TAIL = 1 << 13  # samples read to see whether the end is there
 IN_MEMORY = 1 << 26  # decoded sound up to this size never touches the disk (bytes)
 AAC_FRAME = 2048  # samples, at most
 LENGTH_SLACK_S = 0.1  # codecs' own delay, and containers that count in ms, blur a length this much
@@ -58,11 +62,20 @@ class SeekableFile:
                 self._sound.seek(start)
             block: Samples = self._sound.read(count, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise self._damaged(start, reason(error)) from error
+            raise self._damaged(self._last_sound(start), reason(error)) from error
         if len(block) < count:
             raise self._damaged(start + len(block), "the sound stops there")
         self._next = start + count
         return block
+
+    def _last_sound(self, start: int) -> int:
+        """Return where reading from `start` on begins to fail, rounded down to some ms."""
+        # Opened anew, as a FLAC decoder does not go on after an error.
+        with suppress(soundfile.LibsndfileError), soundfile.SoundFile(str(self._path)) as sound:
+            sound.seek(start)
+            while len(sound.read(FINE)) == FINE:
+                start += FINE
+        return start
 
     def _damaged(self, at: int, words: str) -> AudioError:
         return AudioError.damaged(self._path, found_s=at / self.sample_rate, reason=words)
@@ -111,7 +124,7 @@ def open_source(path: Path) -> SeekableFile | DecodedFile:
         if not status.st_size:
             raise AudioError.empty(path)
         share = share_present(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a path with a NUL
         raise AudioError.missing(path) from error
     except OSError as error:
         raise AudioError.not_readable(path, reason(error)) from error
@@ -152,14 +165,16 @@ def _truncated(path: Path, share: float) -> AudioError:
 
 
 def _ends_where_it_says(sound: soundfile.SoundFile) -> bool:
-    """Tell whether the last sample is there; a compressed file may lack it."""
+    """Tell whether the last samples are there; a compressed file may lack them."""
+    # FLAC finds any sample in 1 ms, but takes seconds to find the very last one.
+    start = max(0, sound.frames - TAIL)
     try:
-        sound.seek(sound.frames - 1)
-        found = len(sound.read(1))
+        sound.seek(start)
+        found = len(sound.read(TAIL))
         sound.seek(0)
     except soundfile.LibsndfileError:
         return False
-    return found == 1
+    return bool(start + found == sound.frames)
 
 
 def _decode_vorbis(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
@@ -195,7 +210,7 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             raise AudioError.no_audio_stream(path)
         stream = container.streams.audio[0]
         sample_rate = channels = found = 0
-        end_s, failure = 0.0, ""
+        first_s, end_s, failure = 0.0, 0.0, ""
         for frame in _frames(container, stream):
             if isinstance(frame, str):
                 failure = frame if found else ""  # what cannot be decoded before any sound is junk
@@ -205,17 +220,18 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
                 raise AudioError.damaged(path, found_s=found / sample_rate, reason=failure)
             if not found:
                 sample_rate, channels = frame.sample_rate, block.shape[1]
+                first_s = frame.time or 0.0
             elif (frame.sample_rate, block.shape[1]) != (sample_rate, channels):
                 words = "its sample rate or number of channels changes"
                 raise AudioError.damaged(path, found_s=found / sample_rate, reason=words)
             _keep(path, store, block)
-            begin_s = found / sample_rate if frame.time is None else frame.time
+            begin_s = found / sample_rate if frame.time is None else frame.time - first_s
             found, end_s = found + len(block), begin_s + len(block) / sample_rate
         if not found:
             raise AudioError.empty(path)
         promised_s = _promised_end(container, stream)
-        if promised_s is not None and end_s < promised_s - LENGTH_SLACK_S:
-            raise AudioError.truncated(path, found_s=end_s, expected_s=promised_s)
+        if promised_s is not None and end_s < promised_s - first_s - LENGTH_SLACK_S:
+            raise AudioError.truncated(path, found_s=end_s, expected_s=promised_s - first_s)
         if failure and container.format.name != "mp3":  # tags may follow the sound of an mp3
             raise AudioError.damaged(path, found_s=found / sample_rate, reason=failure)
         if "mp4" in container.format.name and stream.duration and stream.time_base:
@@ -275,5 +291,8 @@ def _promised_end(container: InputContainer, stream: AudioStream) -> float | Non
 
 def reason(error: BaseException) -> str:
     """Return the words of a library's error, without its number and file name."""
+    if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's word for a format not in the list
+        return "its format is not one of sound"
     words = getattr(error, "strerror", None) or getattr(error, "error_string", None)
-    return str(words or error or type(error).__name__).strip(" .").lower()
+    words = str(words or error or type(error).__name__).strip(" .").lower()
+    return words.removeprefix("error : ")

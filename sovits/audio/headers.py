@@ -4,58 +4,91 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 HEADER_SLACK = 44  # some writers count the header of a WAV file as part of its data (bytes)
 MOST_CHUNKS = 1000  # a file of so many is no sound file; do not walk through gigabytes of zeros
-LITTLE = {b"RIFF", b"RF64", b"BW64"}
-BIG = {b"RIFX", b"FORM"}
-KINDS = {b"WAVE", b"AIFF", b"AIFC"}
+
+
+class Chunks(NamedTuple):
+    """How a kind of file is cut into chunks: where they begin, and how each one does."""
+
+    first: int
+    name: str
+    length: str
+    align: int = 2
+    counts_itself: bool = False
+
+
+RIFF = Chunks(12, "<4s", "<I")
+IFF = Chunks(12, ">4s", ">I")
+KINDS = {
+    b"RIFF": RIFF,
+    b"RF64": RIFF,
+    b"BW64": RIFF,
+    b"RIFX": IFF,
+    b"FORM": IFF,
+    b"riff": Chunks(40, "<4s12x", "<Q", align=8, counts_itself=True),  # Sony Wave64
+    b"caff": Chunks(8, ">4s", ">Q", align=1),
+}
+FORMS = {b"WAVE", b"AIFF", b"AIFC"}
 
 
 def share_present(path: Path) -> float | None:
     """Return which share of its data a file holds, if that is less than it promises.
 
-    Known for WAV and AIFF, whose headers count the data, and for Ogg, which ends with a whole page.
-    A WAV file that was written into a pipe promises nothing; nor do other kinds.
+    Known for files that count their data (WAV, RF64, Wave64, AIFF, CAF, AU) and for Ogg, which ends
+    with a whole page. A file that was written into a pipe promises nothing; nor do other kinds.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] in LITTLE | BIG and head[8:] in KINDS:
-            return _share_of_chunks(file, size, "<" if head[:4] in LITTLE else ">")
+        kind = KINDS.get(head[:4])
+        if kind and (kind.first != RIFF.first or head[8:] in FORMS):
+            return _share_of_chunks(file, size, kind)
+        if head[:4] == b".snd" and len(head) == 12:
+            offset, length = struct.unpack(">II", head[4:])
+            return _share(length, size - offset)
         if head[:4] == b"OggS":
             return _share_of_pages(file, size)
     return None
 
 
-def _share_of_chunks(file: IO[bytes], size: int, order: str) -> float | None:
-    """Walk a WAV or AIFF file from chunk to chunk until its samples."""
-    position, long_length = 12, 0
+def _share_of_chunks(file: IO[bytes], size: int, kind: Chunks) -> float | None:
+    """Walk a file from chunk to chunk until its samples."""
+    of_name, of_length = struct.calcsize(kind.name), struct.calcsize(kind.length)
+    position, long_length = kind.first, 0
     for _ in range(MOST_CHUNKS):
         file.seek(position)
         header = file.read(24)
-        if len(header) < 8:
+        if len(header) < of_name + of_length:
             return None
-        name, length = struct.unpack(f"{order}4sI", header[:8])
+        (name,) = struct.unpack_from(kind.name, header)
+        (length,) = struct.unpack_from(kind.length, header, of_name)
+        body = position + of_name + of_length
+        if kind.counts_itself:
+            length -= of_name + of_length
         if name == b"ds64" and len(header) == 24:
-            long_length = struct.unpack("<Q", header[16:])[0]
+            (long_length,) = struct.unpack_from("<Q", header, 16)
         if name in (b"data", b"SSND"):
-            if length == 0xFFFFFFFF and 0 < long_length < 1 << 63:
-                return _share(long_length, size - position - 8)
-            return None if _is_streamed(length) else _share(length, size - position - 8)
-        position += 8 + length + length % 2
+            if length == 0xFFFFFFFF and long_length:
+                length = long_length
+            return _share(length, size - body)
+        position = body + max(0, length) + -length % kind.align
     return None
 
 
-def _is_streamed(length: int) -> bool:
-    """Tell whether `length` stands for "unknown", as programs write it that write into a pipe."""
-    return length == 0 or length >= 0xFFFFFF00 or 0x7FFF0000 <= length <= 0x80000000
-
-
 def _share(promised: int, present: int) -> float | None:
-    """Return `present` per `promised`, unless they agree."""
-    return present / promised if present + HEADER_SLACK < promised else None
+    """Return `present` per `promised` bytes, unless all are there.
+
+    Programs that write into a pipe cannot know the length, and put 0, or all bits, or the highest
+    number below a sign bit, in place of it.
+    """
+    streamed = promised <= 0 or promised >= 1 << 62
+    streamed |= 0xFFFFFF00 <= promised <= 0xFFFFFFFF or 0x7FFF0000 <= promised <= 0x80000000
+    if streamed or promised <= present + HEADER_SLACK:
+        return None
+    return max(0, present) / promised
 
 
 def _share_of_pages(file: IO[bytes], size: int) -> float | None:

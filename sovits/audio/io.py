@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -160,10 +161,16 @@ class AudioWriter:
         self._target = Path(os.path.realpath(self.path))  # a link stays one
         if self.path.suffix.lower() not in WRITABLE:
             raise OutputError.unknown_suffix(self.path, WRITABLE)
-        if not self.path.parent.is_dir():
-            raise OutputError.no_folder(self.path)
-        if self._target.exists() and not self._target.is_file():
-            raise OutputError.not_a_file(self.path)
+        try:
+            if not stat.S_ISDIR(self._target.parent.stat().st_mode):
+                raise OutputError.no_folder(self.path)
+            if not stat.S_ISREG(self._target.stat().st_mode):
+                raise OutputError.not_a_file(self.path)
+        except FileNotFoundError:
+            if not self._target.parent.is_dir():
+                raise OutputError.no_folder(self.path) from None
+        except OSError as error:
+            raise self._refused(error) from error
         name = f".sovits-{secrets.token_hex(4)}{self.path.suffix}"
         self._partial = self._target.with_name(name)
         self._subtype = subtype
@@ -227,6 +234,7 @@ class AudioWriter:
     def _refused(self, error: Exception) -> OutputError:
         """Return what the operating system or an encoder refused, in words."""
         free = shutil.disk_usage(self._target.parent).free
-        if getattr(error, "errno", None) == errno.ENOSPC or free < ROOM:
+        number = getattr(error, "errno", None)  # libsndfile has none, so the disk is asked
+        if number == errno.ENOSPC or (number is None and free < ROOM):
             return OutputError.disk_full(self.path, free)
         return OutputError.cannot_write(self.path, reason(error))

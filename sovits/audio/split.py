@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,24 +42,32 @@ def frame_levels(sound: AudioReader | Wave, hop: int) -> NDArray[np.float32]:
         the last frame may be shorter than the others. Digital silence has -200 dB.
     """
     if isinstance(sound, AudioReader):
-        step = hop * FRAMES_AT_ONCE
-        blocks = [_levels(sound.read(start, step), hop) for start in range(0, sound.frames, step)]
+        samples, read = sound.frames, sound.read
     else:
-        blocks = [_levels(sound.reshape(-1, sound.shape[-1]), hop)]
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
+        wave = torch.atleast_2d(sound).flatten(0, -2)
+        samples, read = wave.shape[-1], partial(_stretch, wave)
+    levels = np.empty(-(-samples // hop), np.float32)
+    for first in range(0, len(levels), FRAMES_AT_ONCE):
+        block = read(first * hop, FRAMES_AT_ONCE * hop)
+        levels[first : first + FRAMES_AT_ONCE] = _levels(block, hop)
+    return levels
+
+
+def _stretch(wave: Wave, start: int, count: int) -> Wave:
+    """Return `count` samples from `start`, as `AudioReader.read` does."""
+    return wave[:, start : start + count]
 
 
 def _levels(wave: Wave, hop: int) -> NDArray[np.float32]:
     """Return the level in dB of each frame of `[channels, samples]`."""
     samples = wave.shape[-1]
-    frames = -(-samples // hop)
-    power = torch.nn.functional.pad(wave.detach().float().square(), (0, frames * hop - samples))
-    total = power.reshape(-1, frames, hop).double().sum(-1).amax(0)
-    count = torch.full((frames,), float(hop), dtype=torch.float64)
-    count[-1:] = samples - (frames - 1) * hop
-    level: NDArray[np.float32] = (
-        (10 * (total.cpu() / count).log10()).clamp(SILENCE_DB).float().numpy()
-    )
+    whole = samples // hop
+    tiled = wave[:, : whole * hop].reshape(-1, whole, hop)
+    power = tiled.detach().float().square().mean(-1)
+    if rest := samples - whole * hop:
+        last = wave[:, -rest:].detach().float().square().mean(-1, keepdim=True)
+        power = torch.cat([power, last], dim=-1)
+    level: NDArray[np.float32] = (10 * power.amax(0).log10()).clamp(SILENCE_DB).cpu().numpy()
     return level
 
 

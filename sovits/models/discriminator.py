@@ -33,8 +33,8 @@ class ScaleDiscriminator(nn.Module):
         before = 1
         for channels, kernel_size, stride, groups in plan:
             after = _scaled(channels, width)
-            groups = _scaled(groups, width) if groups > 1 else 1
-            self.convs.append(NormedConv1d(before, after, kernel_size, stride, groups=groups))
+            narrowed = _scaled(groups, width) if groups > 1 else 1
+            self.convs.append(NormedConv1d(before, after, kernel_size, stride, groups=narrowed))
             before = after
         self.conv_post = NormedConv1d(before, 1, 3)
 
@@ -61,7 +61,7 @@ class PeriodDiscriminator(nn.Module):
         """Judge `[batch, 1, samples]`."""
         missing = -wave.shape[-1] % self.period
         x = F.pad(wave, (0, missing), mode="reflect") if missing else wave
-        return _judge(x.unflatten(2, (-1, self.period)), self.convs, self.conv_post)
+        return _judge(x.view(*x.shape[:2], -1, self.period), self.convs, self.conv_post)
 
 
 class Discriminator(nn.Module):

@@ -102,7 +102,7 @@ class CrepeExtractor(PitchExtractor):
         spec: PitchSpec,
         *,
         batch: int = 256,
-        threshold: float = 0.3,
+        threshold: float = 0.45,
         device: str | torch.device = "cpu",
     ) -> None:
         self.network = network.to(device)
@@ -126,9 +126,11 @@ class CrepeExtractor(PitchExtractor):
         for block in blocks(len(wave) // HOP + 1, BLOCK, CONTEXT):
             chances = self.probabilities(wave, block.left, block.right)
             path = best_path(chances)
-            cents = local_average(chances, path)
-            strength = chances.gather(1, path[:, None])[:, 0]
-            parts.append((cents[block.core], strength[block.core]))
+            centres = local_average(chances, path)
+            strength = chances.gather(1, path[:, None]).T
+            # The mean of three frames: in noise the network is now and then sure of one.
+            smooth = F.avg_pool1d(F.pad(strength, (1, 1), mode="replicate"), 3, 1)[0]
+            parts.append((centres[block.core], smooth[block.core]))
         bins, strength = (torch.cat(values) for values in zip(*parts, strict=True))
         return bin_to_hz(bins), strength
 

@@ -184,7 +184,7 @@ class FcpeExtractor(PitchExtractor):
         """Return the pitch every 10 ms."""
         pitch, probability = self.probability(wave)
         step = AUDIO.hop_length / sample_rate
-        return Track(torch.where(probability > self.threshold, pitch, 0.0), step, step / 2)
+        return Track(torch.where(probability > self.threshold, pitch, 0.0), step)
 
 
 def load(device: str | torch.device = "cpu", path: Path | None = None) -> FcpeExtractor:

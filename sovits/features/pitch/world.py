@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sovits.audio.pad import reflect
 from sovits.errors import PitchError
 from sovits.features.pitch.contract import PitchExtractor, PitchSpec, Track, blocks
 from sovits.types import Wave
@@ -26,6 +27,8 @@ STEP = 0.005
 """Seconds from one estimate to the next."""
 BLOCK = 12_000
 """Estimates per run (60 s), which bounds the memory."""
+MIRROR = 20
+"""Estimates by which a sound is mirrored at its ends for DIO, which takes leaps there (0.1 s)."""
 CONTEXT = 200
 """Estimates before and after a block that its run may look at (1 s)."""
 
@@ -41,13 +44,14 @@ class WorldExtractor(PitchExtractor):
 
     def track(self, wave: Wave, sample_rate: int) -> Track:
         """Return the pitch every 5 ms."""
-        samples = wave.double().numpy()
         step = round(STEP * sample_rate)
+        margin = MIRROR * step if self.spec is DIO else 0
+        samples = reflect(wave, margin, margin).double().numpy()
         parts = []
         for block in blocks(len(samples) // step + 1, BLOCK, CONTEXT):
             piece = samples[block.left * step : block.right * step]
             parts.append(self.measure(piece, sample_rate)[block.core])
-        return Track(torch.from_numpy(np.concatenate(parts)), STEP)
+        return Track(torch.from_numpy(np.concatenate(parts)), STEP, -margin / sample_rate)
 
     def measure(self, samples: Samples, sample_rate: int) -> Samples:
         """Return Hz `[n]`, 0 where unvoiced, for every `STEP`."""

@@ -1,0 +1,366 @@
+"""Sing or say a sound in another voice: a whole file is a stream of pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sovits.audio.io import AudioReader, AudioWriter
+from sovits.audio.loudness import frame_rms
+from sovits.audio.resample import StreamResampler, resample
+from sovits.audio.split import Joiner, Piece, find_pieces, frame_levels
+from sovits.config import ConvertOptions, VoiceConfig
+from sovits.errors import AudioError, VoiceError
+from sovits.features.content import ContentEncoder, stretch
+from sovits.features.pitch import PitchExtractor, load_pitch_extractor
+from sovits.models.decoders.source import frame_phases
+from sovits.models.noise import NoiseSource
+from sovits.models.synthesizer import Synthesizer
+from sovits.retrieval import Index
+from sovits.types import Wave
+
+LEVELS_PER_SECOND = 50
+FLOOR_DB = -90.0  # level below which even a quiet sound is silence (dBFS)
+FADE_SECONDS = 0.05  # what neighbouring pieces share at a cut
+EDGE_SECONDS = 0.01  # fade from and to silence
+BLOCK_SECONDS = 10.0  # read at once
+
+
+class Singer(Protocol):
+    """What conversion needs of a voice."""
+
+    config: VoiceConfig
+    synthesizer: Synthesizer
+    device: torch.device
+
+    def row(self, speaker: str | None) -> int:
+        """Return the row of a speaker in the speaker table."""
+
+    def content_encoder(self) -> ContentEncoder:
+        """Return the encoder that the voice was trained with."""
+
+    def index(self, path: Path, speaker: str | None) -> Index:
+        """Read a retrieval file."""
+
+
+class Sound(Protocol):
+    """A sound that can be read in stretches."""
+
+    sample_rate: int
+    channels: int
+    frames: int
+
+    def read(self, start: int, count: int) -> Wave:
+        """Return `[channels, count]` from sample `start`."""
+
+
+@dataclass
+class WaveSound:
+    """A sound in memory."""
+
+    wave: Wave
+    sample_rate: int
+    channels: int = field(init=False)
+    frames: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.wave.dim() != 2:
+            raise AudioError.not_a_wave(tuple(self.wave.shape))
+        if not bool(self.wave.isfinite().all()):
+            raise AudioError.wave_not_finite(int((~self.wave.isfinite()).sum()))
+        self.channels, self.frames = self.wave.shape
+
+    def read(self, start: int, count: int) -> Wave:
+        """Return `[channels, count]` from sample `start`."""
+        return self.wave[:, start : start + count]
+
+
+def convert(
+    voice: Singer, wave: Wave, sample_rate: int, options: ConvertOptions | None = None
+) -> Wave:
+    """Return `wave` in another voice.
+
+    Args:
+        voice: Who sings.
+        wave: `[samples]` or `[channels, samples]`.
+        sample_rate: Its rate (Hz).
+        options: What is asked for.
+
+    Returns:
+        As many samples as `wave` has, at the same rate unless `options.output_rate` says
+        otherwise; `[samples]` if `wave` is so, else `[1 or channels, samples]`.
+    """
+    options = options or ConvertOptions()
+    sound = WaveSound(wave.detach().float().cpu().reshape(-1, wave.shape[-1]), sample_rate)
+    parts: list[Wave] = []
+    Conversion(voice, sound, options).run(parts.append)
+    joined = torch.cat(parts, dim=-1) if parts else torch.zeros(1, 0)
+    return joined[0] if wave.dim() == 1 else joined
+
+
+def convert_file(
+    voice: Singer,
+    source: Path,
+    out: Path,
+    options: ConvertOptions | None = None,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+) -> None:
+    """Convert a file to a file, piece by piece, in bounded memory.
+
+    Args:
+        voice: Who sings.
+        source: Sound to convert.
+        out: Where to write; replaced only when all is done.
+        options: What is asked for.
+        on_progress: Told the share that is done, 0 to 1.
+    """
+    options = options or ConvertOptions()
+    with AudioReader(source) as reader:
+        conversion = Conversion(voice, reader, options)
+        with AudioWriter(out, conversion.output_rate, conversion.output_channels) as writer:
+            conversion.run(writer.write, on_progress)
+
+
+class Conversion:
+    """One sound on its way into another voice.
+
+    Pieces between silences are converted with `pad_seconds` of what lies around them. Noise
+    depends on where a frame lies in the sound, and the phase of the harmonic source goes on from
+    piece to piece, so cutting elsewhere changes next to nothing.
+    """
+
+    def __init__(self, voice: Singer, sound: Sound, options: ConvertOptions) -> None:
+        self.voice, self.sound, self.options = voice, sound, options
+        self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
+        self.output_rate = options.output_rate or sound.sample_rate
+        if options.auto_f0 and not voice.config.synthesizer.predicts_f0:
+            raise VoiceError.no_f0_decoder()
+        self.row = voice.row(options.speaker)
+        both = options.stereo == "both"
+        self.streams = sound.channels if both else 1
+        self.keeps_side = options.stereo == "side" and sound.channels == 2
+        if options.stereo == "side" and sound.channels > 2:
+            raise AudioError.not_stereo(sound.channels)
+        self.output_channels = 2 if self.keeps_side else self.streams
+
+    def run(
+        self, write: Callable[[Wave], None], on_progress: Callable[[float], None] | None = None
+    ) -> None:
+        """Convert from beginning to end, handing out `[output_channels, n]` as it is ready."""
+        progress = on_progress or (lambda _: None)
+        sound = self.sound
+        total = round(sound.frames * self.rate / sound.sample_rate)
+        wanted = round(sound.frames * self.output_rate / sound.sample_rate)
+        out = _Output(self, wanted, write)
+        joiner = Joiner(total, round(EDGE_SECONDS * self.rate), out.push, channels=self.streams)
+        pieces = self._pieces(total)
+        if pieces:
+            stage = _Stage(self)
+            for number, piece in enumerate(pieces):
+                begin, wave = stage.convert(piece, pieces, number, total)
+                joiner.add(begin, wave)
+                progress(piece.stop / total)
+        joiner.finish()
+        out.finish()
+        progress(1.0)
+
+    def _pieces(self, total: int) -> list[Piece]:
+        """Return where there is sound, in samples at the voice's rate."""
+        sound, options = self.sound, self.options
+        hop = max(1, sound.sample_rate // LEVELS_PER_SECOND)
+        levels = (
+            frame_levels(sound, hop)
+            if isinstance(sound, AudioReader)
+            else frame_levels(sound.read(0, sound.frames), hop)
+        )
+        if not len(levels):
+            return []
+        loudest = 0.0 if options.absolute_silence else float(levels.max())
+        pieces = find_pieces(
+            levels,
+            hop=hop,
+            total=sound.frames,
+            silence_db=max(loudest + options.silence_db, FLOOR_DB),
+            silence_seconds=options.silence_seconds,
+            max_seconds=options.max_piece_seconds,
+            sample_rate=sound.sample_rate,
+        )
+        scale = self.rate / sound.sample_rate
+        scaled = [Piece(round(p.start * scale), min(round(p.stop * scale), total)) for p in pieces]
+        return [piece for piece in scaled if piece.stop > piece.start]
+
+
+class _Stage:
+    """The networks at work on one sound, and what they remember from piece to piece."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        voice, options = conversion.voice, conversion.options
+        self.conversion, self.options, self.voice = conversion, options, voice
+        self.rate, self.hop = conversion.rate, conversion.hop
+        self.content: ContentEncoder = voice.content_encoder()
+        self.pitch: PitchExtractor = load_pitch_extractor(options.f0_method, device=voice.device)
+        self.index = (
+            voice.index(Path(options.retrieval), options.speaker)
+            if options.retrieval and options.retrieval_ratio
+            else None
+        )
+        self.listener = _Listener(conversion)
+        self.pad = round(options.pad_seconds * self.rate / self.hop)
+        self.phases: list[tuple[int, Tensor]] = [(0, torch.zeros(0))] * conversion.streams
+        self.bf16 = _use_bf16(options.precision, voice.device)
+
+    def convert(
+        self, piece: Piece, pieces: list[Piece], number: int, total: int
+    ) -> tuple[int, Wave]:
+        """Return where the converted piece begins, and its sound `[streams, samples]`."""
+        half = round(FADE_SECONDS * self.rate / 2)
+        joined = number > 0 and pieces[number - 1].stop == piece.start
+        goes_on = number + 1 < len(pieces) and pieces[number + 1].start == piece.stop
+        begin = piece.start - half if joined else piece.start
+        end = piece.stop + half if goes_on else piece.stop
+        # Frames that cover the piece, and `pad` more on each side, which may reach beyond the
+        # sound: there the networks hear silence.
+        first = begin // self.hop - self.pad
+        last = -(-end // self.hop) + self.pad
+        heard = self.listener.hear(first * self.hop, last * self.hop, total)
+        sung = torch.stack([self._sing(i, wave, first) for i, wave in enumerate(heard)])
+        offset = begin - first * self.hop
+        return begin, sung[:, offset : offset + end - begin]
+
+    def _sing(self, stream: int, wave: Wave, first: int) -> Wave:
+        """Convert one channel `[samples]` that starts at frame `first` of the sound."""
+        options, voice, frames = self.options, self.voice, wave.shape[-1] // self.hop
+        encoder = self.content
+        content = encoder.encode(resample(wave, self.rate, encoder.spec.sample_rate))
+        if self.index is not None:
+            content = self.index.blend(content, options.retrieval_ratio)
+        pitch = self.pitch(wave, self.rate, self.hop)
+        f0 = (pitch.f0 * 2 ** (options.semitones / 12)).to(voice.device)[None]
+        synthesizer, needs_volume = voice.synthesizer, voice.config.synthesizer.volume
+        phase = self._phase(stream, f0.cpu()[0], first)
+        with torch.autocast(voice.device.type, torch.bfloat16, enabled=self.bf16):
+            sung = synthesizer.infer(
+                stretch(content, frames).to(voice.device)[None],
+                f0,
+                pitch.voiced.to(voice.device)[None],
+                torch.tensor([self.conversion.row], device=voice.device),
+                volume=frame_rms(wave, self.hop)[None].to(voice.device) if needs_volume else None,
+                noise_scale=options.noise_scale,
+                predict_f0=options.auto_f0,
+                noise=NoiseSource(options.seed, first),
+                phase=phase.to(voice.device),
+            )
+        return sung[0].float().cpu()
+
+    def _phase(self, stream: int, f0: Tensor, first: int) -> Tensor:
+        """Return the start phase `[1]` that goes on from the piece before, if they overlap."""
+        before, known = self.phases[stream]
+        at = first - before
+        start = known[at] if 0 <= at < len(known) else torch.tensor(0.0, dtype=torch.float64)
+        phases = frame_phases(f0[None], self.rate, self.hop, start[None])[0]
+        self.phases[stream] = (first, phases)
+        return start[None]
+
+
+class _Listener:
+    """Reads the sound once, from front to back, at the voice's rate."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        self.sound, self.streams = conversion.sound, conversion.streams
+        self.resampler = StreamResampler(
+            self.sound.sample_rate, conversion.rate, conversion.streams
+        )
+        self.block = max(1, round(BLOCK_SECONDS * self.sound.sample_rate))
+        self.position = 0  # in the sound
+        self.start = 0  # of the buffer, in samples at the voice's rate
+        self.buffer = torch.zeros(conversion.streams, 0)
+
+    def hear(self, begin: int, end: int, total: int) -> Wave:
+        """Return `[streams, end - begin]`; beyond the sound there is silence."""
+        needed = min(end, total)
+        while self.start + self.buffer.shape[-1] < needed and self.position < self.sound.frames:
+            wave = self.sound.read(self.position, self.block)
+            self.position += wave.shape[-1]
+            mixed = wave if self.streams > 1 else wave.mean(0, keepdim=True)
+            last = self.position >= self.sound.frames
+            self.buffer = torch.cat([self.buffer, self.resampler.push(mixed, last=last)], dim=-1)
+        kept = max(begin, 0)
+        if kept > self.start:
+            self.buffer = self.buffer[:, kept - self.start :].clone()
+            self.start = kept
+        found = self.buffer[:, kept - self.start : needed - self.start]
+        after = end - begin - (kept - begin) - found.shape[-1]
+        return torch.nn.functional.pad(found, (kept - begin, after))
+
+
+class _Output:
+    """Takes sound at the voice's rate to the output's, to the sample, and restores the side."""
+
+    def __init__(self, conversion: Conversion, total: int, write: Callable[[Wave], None]) -> None:
+        self.total, self.write, self.done = total, write, 0
+        self.resampler = StreamResampler(
+            conversion.rate, conversion.output_rate, conversion.streams
+        )
+        self.streams = conversion.streams
+        self.side = _Side(conversion) if conversion.keeps_side else None
+
+    def push(self, wave: Wave) -> None:
+        """Take `[streams, samples]`."""
+        self._pass_on(self.resampler.push(wave))
+
+    def finish(self) -> None:
+        """Hand out what is left; the total is exact."""
+        self._pass_on(self.resampler.push(torch.zeros(self.streams, 0), last=True))
+        if self.done < self.total:
+            self._pass_on(torch.zeros(self.streams, self.total - self.done))
+
+    def _pass_on(self, wave: Wave) -> None:
+        wave = wave[:, : self.total - self.done]
+        if not wave.shape[-1]:
+            return
+        self.done += wave.shape[-1]
+        if self.side is not None:
+            side = self.side.take(wave.shape[-1])
+            wave = torch.cat([wave + side, wave - side])
+        self.write(wave)
+
+
+class _Side:
+    """Half the difference of left and right, at the output's rate."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        self.sound, self.position = conversion.sound, 0
+        self.resampler = StreamResampler(self.sound.sample_rate, conversion.output_rate, 1)
+        self.block = max(1, round(BLOCK_SECONDS * self.sound.sample_rate))
+        self.buffer = torch.zeros(1, 0)
+
+    def take(self, samples: int) -> Wave:
+        """Return the next `[1, samples]`."""
+        while self.buffer.shape[-1] < samples and self.position < self.sound.frames:
+            wave = self.sound.read(self.position, self.block)
+            self.position += wave.shape[-1]
+            side = (wave[:1] - wave[1:]) / 2
+            last = self.position >= self.sound.frames
+            self.buffer = torch.cat([self.buffer, self.resampler.push(side, last=last)], dim=-1)
+        taken, self.buffer = self.buffer[:, :samples], self.buffer[:, samples:].clone()
+        return torch.nn.functional.pad(taken, (0, samples - taken.shape[-1]))
+
+
+def _use_bf16(precision: str, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16; `auto` does where the processor has it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())

@@ -1,0 +1,173 @@
+"""Crops of recordings, in an order that depends only on a seed and the epoch."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sovits.audio.mel import linear_spectrogram
+from sovits.config import Config
+from sovits.errors import DatasetError
+from sovits.models.synthesizer import TrainBatch
+from sovits.types import Spectrogram, Wave
+
+FEATURES_SUFFIX = ".features.safetensors"
+LONG_EVERY = 10  # every so many batches holds few long crops instead of many short ones
+LONG_FACTOR = 4  # how many times longer, so that attention also meets the lengths of conversion
+
+
+class Recording(NamedTuple):
+    """One clip on disk."""
+
+    path: Path
+    speaker: int
+    frames: int
+
+
+class Slice(Protocol):
+    """Part of a stored tensor that is read when it is asked for."""
+
+    def __getitem__(self, key: slice) -> Tensor: ...
+
+
+class Crops(NamedTuple):
+    """What one step trains on."""
+
+    batch: TrainBatch
+    wave: Wave
+    """The segments that are decoded, `[batch, 1, segment_frames * hop_length]`."""
+
+
+def list_recordings(filelist: Path, config: Config) -> list[Recording]:
+    """Return the clips that a file list names, with their speakers.
+
+    Raises:
+        DatasetError: The list or a features file is missing, or was made with other settings.
+    """
+    if not filelist.is_file():
+        raise DatasetError.no_filelist(filelist)
+    recordings = []
+    for line in filelist.read_text("utf-8").splitlines():
+        if not line.strip():
+            continue
+        clip = Path(line.strip())
+        speaker = config.voice.speakers.get(clip.parent.name)
+        if speaker is None:
+            raise DatasetError.clip_of_nobody(clip, config.voice.speakers)
+        path = clip.with_name(clip.name + FEATURES_SUFFIX)
+        if not path.is_file():
+            raise DatasetError.no_features(path)
+        recordings.append(Recording(path, speaker, _checked_frames(path, config)))
+    if not recordings:
+        raise DatasetError.empty_filelist(filelist)
+    return recordings
+
+
+def _checked_frames(path: Path, config: Config) -> int:
+    """Return how many frames `path` holds, once its settings are known to be the voice's."""
+    audio = config.voice.audio
+    with safe_open(path, framework="pt") as features:
+        found = features.metadata() or {}
+        expected = {
+            "content": config.voice.content,
+            "sample_rate": str(audio.sample_rate),
+            "hop_length": str(audio.hop_length),
+        }
+        for key, value in expected.items():
+            if found.get(key) != value:
+                raise DatasetError.other_features(path, key, found.get(key), value)
+        return int(features.get_slice("f0").get_shape()[-1])
+
+
+class Batches(Dataset[Crops]):
+    """All batches of one epoch.
+
+    A batch depends only on `(seed, epoch, index)`, whatever loads it. Only the frames that it
+    needs are read from disk.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], config: Config) -> None:
+        train = config.train
+        self.audio, self.train = config.voice.audio, train
+        self.recordings = [r for r in recordings if r.frames >= train.segment_frames]
+        if not self.recordings:
+            longest = max(r.frames for r in recordings) / self.audio.frame_rate
+            needed = train.segment_frames / self.audio.frame_rate
+            raise DatasetError.clips_too_short(longest, needed)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.recordings) / self.train.batch_size)
+
+    def __getitem__(self, index: int) -> Crops:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        size, seed = self.train.batch_size, f"{self.train.seed}/{self.epoch}"
+        order = list(range(len(self.recordings)))
+        random.Random(seed).shuffle(order)  # noqa: S311  # not for secrets
+        # The last batch is filled up from the front, so that every batch is as large.
+        chosen = [order[i % len(order)] for i in range(index * size, (index + 1) * size)]
+        rng = random.Random(f"{seed}/{index}")  # noqa: S311
+        frames = self.train.context_frames
+        if index % LONG_EVERY == LONG_EVERY - 1:
+            frames *= LONG_FACTOR
+            chosen = chosen[: max(1, size // LONG_FACTOR)]
+        crops = [self._crop(self.recordings[i], frames, rng) for i in chosen]
+        batch = TrainBatch(*map(torch.cat, zip(*(crop.batch for crop in crops), strict=True)))
+        return Crops(batch, torch.cat([crop.wave for crop in crops]))
+
+    def _crop(self, recording: Recording, frames: int, rng: random.Random) -> Crops:
+        """Read one stretch of a clip; what the clip is too short for is masked padding."""
+        hop, total = self.audio.hop_length, recording.frames
+        first = rng.randint(0, max(0, total - frames))
+        count = min(frames, total)
+        segment = rng.randint(0, count - self.train.segment_frames)
+        with safe_open(recording.path, framework="pt") as features:
+            wave, spectrogram = self._sound(features.get_slice("wave"), first, count, total)
+            content = features.get_slice("content")
+            at_rate = content.get_shape()[-1]
+            index = (torch.arange(first, first + count) * at_rate) // total
+            low, high = int(index[0]), int(index[-1]) + 1
+            stretched = content[:, low:high][:, index - low].float()
+            pitch, voiced, volume = (
+                features.get_slice(name)[first : first + count]
+                for name in ("f0", "voiced", "volume")
+            )
+        missing = frames - count
+
+        def padded(x: Tensor) -> Tensor:
+            return F.pad(x, (0, missing)).unsqueeze(0)
+
+        begin = segment * hop
+        return Crops(
+            TrainBatch(
+                content=padded(stretched),
+                f0=padded(pitch),
+                voiced=padded(voiced),
+                volume=padded(volume),
+                spectrogram=padded(spectrogram),
+                speaker=torch.tensor([recording.speaker]),
+                mask=padded(torch.ones(1, count)),
+                start=torch.tensor([segment]),
+            ),
+            wave[None, None, begin : begin + self.train.segment_frames * hop],
+        )
+
+    def _sound(self, stored: Slice, first: int, count: int, total: int) -> tuple[Wave, Spectrogram]:
+        """Return a stretch of sound and its spectrogram, computed with what lies around it."""
+        hop = self.audio.hop_length
+        margin = -(-self.audio.n_fft // (2 * hop))
+        begin, end = max(0, first - margin), min(total, first + count + margin)
+        wave = stored[begin * hop : end * hop].float() / 32768
+        spectrogram = linear_spectrogram(wave, self.audio)
+        skip = first - begin
+        return wave[skip * hop : (skip + count) * hop], spectrogram[:, skip : skip + count]

@@ -1,0 +1,138 @@
+"""One step of adversarial training: generator, then discriminators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from sovits.audio.mel import LogMel
+from sovits.config import Config
+from sovits.errors import TrainingError
+from sovits.models import losses
+from sovits.models.decoders.filterbank import Pqmf
+from sovits.models.encoders import Gaussian
+from sovits.models.synthesizer import TrainOutput
+from sovits.train.dataset import Crops
+
+
+@dataclass
+class Trainee:
+    """Networks, what moves them, and how far they have come."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    """Batches of this epoch that are done."""
+
+
+class Objective:
+    """The terms that generator and discriminators minimise."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.config = config
+        self.log_mel = LogMel(config.voice.audio).to(device)
+        synthesizer = config.voice.synthesizer
+        self.pqmf = (
+            Pqmf(synthesizer.subbands).to(device) if synthesizer.decoder == "mb-istft" else None
+        )
+
+    def reconstruction(self, crops: Crops, out: TrainOutput) -> dict[str, Tensor]:
+        """Return the terms that need no discriminator, weighted."""
+        train = self.config.train
+        wave = out.wave.float()
+        distance = (self.log_mel(wave) - self.log_mel(crops.wave)).abs().mean()
+        terms = {
+            "mel": train.mel_weight * distance,
+            "kl": train.kl_weight
+            * losses.divergence(
+                out.z_prior.float(),
+                Gaussian(*(x.float() for x in out.posterior)),
+                Gaussian(*(x.float() for x in out.prior)),
+                crops.batch.mask,
+            ),
+        }
+        if out.predicted_log_f0 is not None:
+            error = (out.predicted_log_f0.float() - out.log_f0) * crops.batch.mask
+            terms["f0"] = error.square().sum() / crops.batch.mask.sum()
+        if self.pqmf is not None and out.bands is not None:
+            resolutions = list(
+                zip(
+                    train.stft_fft_sizes,
+                    train.stft_hop_lengths,
+                    train.stft_window_lengths,
+                    strict=True,
+                )
+            )
+            terms["bands"] = losses.stft_distance(
+                self.pqmf.split(crops.wave), out.bands.float(), resolutions
+            )
+        return terms
+
+
+def train_step(
+    fabric: Fabric,
+    trainee: Trainee,
+    objective: Objective,
+    crops: Crops,
+    arithmetic: torch.autocast,
+    *,
+    update: bool = True,
+) -> dict[str, Tensor]:
+    """Take one step with `crops`; returns each term, detached.
+
+    Args:
+        fabric: Devices.
+        trainee: Networks and optimizers; their parameters change.
+        objective: The terms.
+        crops: What to learn from.
+        arithmetic: Precision of the networks; losses stay in fp32.
+        update: Whether to move the weights, or only to add to their gradients.
+
+    Raises:
+        TrainingError: A term is not finite. The step is not taken, so the weights are still sound.
+    """
+    train = objective.config.train
+    generator, judge = trainee.generator, trainee.discriminator
+    adversarial = trainee.step >= train.adversarial_from
+    with arithmetic:
+        out = generator(crops.batch, train.segment_frames)
+    terms = objective.reconstruction(crops, out)
+    real = []
+    if adversarial:
+        # Real sound is judged once: its layers are the target of one network, and its scores
+        # the loss of the other.
+        with arithmetic:
+            real = judge(crops.wave)
+            judge.requires_grad_(False)
+            fake = judge(out.wave)
+            judge.requires_grad_(True)
+        terms["features"] = train.feature_weight * losses.feature_distance(real, fake)
+        terms["adversarial"] = losses.generator_adversarial(fake)
+    _check(trainee.step, terms)
+    fabric.backward(torch.stack(list(terms.values())).sum() / train.accumulate)
+    judged = {}
+    if adversarial:
+        with arithmetic:
+            fake = judge(out.wave.detach())
+        judged["discriminator"] = losses.discriminator_adversarial(real, fake)
+        _check(trainee.step, judged)
+        fabric.backward(judged["discriminator"] / train.accumulate)
+    if update:
+        trainee.generator_optimizer.step()
+        trainee.generator_optimizer.zero_grad(set_to_none=True)
+        if adversarial:
+            trainee.discriminator_optimizer.step()
+            trainee.discriminator_optimizer.zero_grad(set_to_none=True)
+    return {name: term.detach() for name, term in (terms | judged).items()}
+
+
+def _check(step: int, terms: dict[str, Tensor]) -> None:
+    if not torch.isfinite(torch.stack([term.detach() for term in terms.values()])).all():
+        raise TrainingError.diverged(step, {name: term.item() for name, term in terms.items()})

@@ -1,0 +1,261 @@
+"""A trained voice: settings, weights, speakers and card, in one file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sovits.config import ConvertOptions, VoiceConfig, build, to_dict
+from sovits.convert import convert
+from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
+from sovits.features.content import ContentEncoder, load_content_encoder
+from sovits.legacy.checkpoint import State, described_by, read_state, unfolded
+from sovits.legacy.clusters import read_clusters
+from sovits.legacy.limits import check_finite, check_shape
+from sovits.legacy.settings import read_config
+from sovits.models.synthesizer import Synthesizer
+from sovits.retrieval import Index
+from sovits.types import Wave
+from sovits.weights import ASSETS
+
+FORMAT = "sovits-voice-1"
+HUB = "hub:"
+NEIGHBOURS = 4  # frames of a native index that are mixed
+VOICES = ASSETS / "voices"
+
+
+@dataclass
+class Voice:
+    """A trained voice, ready to convert."""
+
+    config: VoiceConfig
+    """What it knows of itself."""
+    synthesizer: Synthesizer
+    """The network, folded."""
+    card: dict[str, Any]
+    """Data, licence and measurements, as its maker wrote them."""
+    path: Path | None = None
+    """The file it was read from."""
+    remarks: list[str] = field(default_factory=list)
+    """What was settled while reading it."""
+    _encoder: ContentEncoder | None = None
+
+    @property
+    def speakers(self) -> dict[str, int]:
+        """Row in the speaker table for each name."""
+        return self.config.speakers
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the sound that the network makes (Hz)."""
+        return self.config.audio.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.synthesizer.emb_g.weight.device
+
+    def convert(self, wave: Wave, sample_rate: int, options: ConvertOptions | None = None) -> Wave:
+        """Return `wave` in this voice; see `sovits.convert.convert`."""
+        return convert(self, wave, sample_rate, options)
+
+    def row(self, speaker: str | None) -> int:
+        """Return the row of a speaker, given by name or row; the first if None.
+
+        Raises:
+            VoiceError: There is no such speaker.
+        """
+        if speaker is None:
+            return min(self.speakers.values(), default=0)
+        if speaker in self.speakers:
+            return self.speakers[speaker]
+        rows = set(self.speakers.values()) or set(range(self.config.synthesizer.n_speakers))
+        if speaker.isdecimal() and int(speaker) in rows:
+            return int(speaker)
+        raise VoiceError.unknown_speaker(speaker, self.speakers or map(str, sorted(rows)))
+
+    def content_encoder(self) -> ContentEncoder:
+        """Return the encoder it was trained with; loaded when first asked for."""
+        if self._encoder is None:
+            self._encoder = load_content_encoder(self.config.content, device=self.device)
+        return self._encoder
+
+    def index(self, path: Path, speaker: str | None) -> Index:
+        """Return the entries of a retrieval file that belong to a speaker.
+
+        Raises:
+            VoiceError: The file cannot be read, or holds nothing for this speaker.
+        """
+        row = self.row(speaker)
+        name = next((name for name, index in self.speakers.items() if index == row), str(row))
+        banks = read_clusters(path)
+        if name not in banks:
+            raise VoiceError.not_in_index(path, name, banks)
+        channels = self.config.synthesizer.content_channels
+        if banks[name].shape[1] != channels:
+            raise VoiceError.index_width(path, banks[name].shape[1], channels)
+        centres = path.suffix != ".safetensors"
+        return Index(banks[name], 1 if centres else NEIGHBOURS)
+
+
+def load_voice(
+    path: Path | str, config: Path | str | None = None, *, device: str | torch.device = "cpu"
+) -> Voice:
+    """Read a voice.
+
+    Args:
+        path: A native voice (`.safetensors`), `G_*.pth` of the fork or of so-vits-svc 4.0 or
+            4.1, a folder of these (the highest number is read), the name of a bundled voice,
+            or `hub:owner/repo` with an optional `/file`.
+        config: `config.json` of a `G_*.pth`; the one beside it if not given.
+        device: Where its network computes.
+
+    Raises:
+        VoiceError: There is no voice, it is damaged or unsafe, or contradicts its settings.
+        ConfigError: Its settings are wrong.
+    """
+    settings = None if config is None else Path(config)
+    if isinstance(path, str) and path.startswith(HUB):
+        from sovits.hub import fetch_voice
+
+        path, settings = fetch_voice(path.removeprefix(HUB), settings)
+    path = Path(path)
+    if not path.exists() and (VOICES / f"{path}.safetensors").is_file():
+        path = VOICES / f"{path}.safetensors"
+    if path.is_dir():
+        path = newest(path)
+    if not path.is_file():
+        raise VoiceError.missing(path)
+    with path.open("rb") as file:
+        native = file.read(9)[8:] == b"{"
+    voice = _read_native(path) if native else _read_legacy(path, settings)
+    voice.synthesizer.to(device)
+    return voice
+
+
+def save_voice(path: Path, voice: Voice, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write a voice as one file: folded weights, with settings and card in the header.
+
+    Args:
+        path: Where to; replaced at once, or not at all.
+        voice: What to write.
+        dtype: How weights are stored; fp16 halves the file and changes nothing audible.
+    """
+    voice.synthesizer.fold()
+    tensors = {
+        name: tensor.to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in voice.synthesizer.state_dict().items()
+    }
+    header = {"format": FORMAT, "config": to_dict(voice.config), "card": voice.card}
+    part = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, part, metadata={"sovits": json.dumps(header, ensure_ascii=False)})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError.cannot_write(path, str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def newest(folder: Path) -> Path:
+    """Return the voice in `folder` whose name ends in the highest number.
+
+    Raises:
+        VoiceError: There is none.
+    """
+
+    def number(path: Path) -> tuple[int, str]:
+        digits = re.search(r"(\d+)$", path.stem)
+        return (int(digits[1]) if digits else -1), path.name
+
+    found = [*folder.glob("G_*.pth"), *folder.glob("[!.]*.safetensors")]
+    if not found:
+        raise VoiceError.empty_folder(folder)
+    return max(found, key=number)
+
+
+def _read_native(path: Path) -> Voice:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, (file.metadata() or {}).get("sovits"))
+            config = build(VoiceConfig, header["config"], "voice.")
+            check_shape(config.audio, config.synthesizer)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise VoiceError.damaged(path, str(error)) from error
+    except ConfigError as error:
+        raise VoiceError.bad_header(path, str(error)) from error
+    return _assemble(path, config, state, header.get("card", {}), folded=True)
+
+
+def _header(path: Path, text: str | None) -> dict[str, Any]:
+    try:
+        header = json.loads(text or "null")
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise VoiceError.bad_header(path, "its settings are not JSON") from error
+    if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
+        raise VoiceError.bad_header(path, "it has no settings, so it is no voice")
+    if header.get("format") != FORMAT:
+        raise VoiceError.bad_header(path, f"its format is {header.get('format')!r}, not {FORMAT}")
+    _check_numbers(header["config"])
+    return header
+
+
+def _check_numbers(table: dict[str, Any], where: str = "voice") -> None:
+    """Refuse numbers and lists that no voice has, wherever they stand."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _check_numbers(value, f"{where}.{key}")
+        else:
+            check_finite(f"{where}.{key}", value)
+
+
+def _read_legacy(path: Path, settings: Path | None) -> Voice:
+    state = read_state(path)
+    beside = settings or path.with_name("config.json")
+    if not beside.is_file():
+        raise VoiceError.no_config(path, beside)
+    config, remarks = read_config(beside)
+    voice_config, settled = described_by(state, config, path)
+    voice = _assemble(path, voice_config, unfolded(state), {}, folded=False)
+    voice.remarks = remarks + settled
+    return voice
+
+
+def _assemble(
+    path: Path, config: VoiceConfig, state: State, card: dict[str, Any], *, folded: bool
+) -> Voice:
+    """Build the network, once every tensor is known to be there and of the right shape."""
+    try:
+        with torch.device("meta"):
+            shell = Synthesizer(config.synthesizer, config.audio, posterior=False)
+            if folded:
+                shell.fold()
+    except SovitsError:
+        raise
+    except (RuntimeError, ValueError, OverflowError, IndexError) as error:
+        raise VoiceError.bad_header(path, str(error).splitlines()[0]) from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in shell.state_dict().items()}
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise VoiceError.incomplete(path, missing)
+    for name, shape in wanted.items():
+        if tuple(state[name].shape) != shape:
+            raise VoiceError.wrong_shape(path, name, tuple(state[name].shape), shape)
+    synthesizer = Synthesizer(config.synthesizer, config.audio, posterior=False)
+    if folded:
+        synthesizer.fold()
+    kept: dict[str, Tensor] = {name: state[name].float() for name in wanted}
+    for name, tensor in kept.items():
+        if not bool(tensor.isfinite().all()):
+            raise VoiceError.not_finite(path, name)
+    synthesizer.load_state_dict(kept)
+    return Voice(config, synthesizer.fold(), card, path)
