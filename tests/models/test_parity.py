@@ -159,11 +159,11 @@ def test_training_on_a_padded_batch_is_that_of_the_formulae_for_each_clip(
     config = small(decoder, volume=True)
     synthesizer, weights = build(config)
     synthesizer.double()
-    lengths, segment = (13, 7), 4
+    lengths, segment = (13, 7, 3), 4  # the last is shorter than what is decoded
     clips = [clip(n, seed=i) for i, n in enumerate(lengths)]
     random = np.random.default_rng(1)
     spectra = [np.abs(random.standard_normal((AUDIO.n_bins, n))) for n in lengths]
-    starts = [9, 2]
+    starts = [9, 2, 0]
 
     def padded(items: list[Array], value: float = 7) -> torch.Tensor:
         """Stack items of different lengths; what lies in the padding must not matter."""
@@ -198,10 +198,10 @@ def test_training_on_a_padded_batch_is_that_of_the_formulae_for_each_clip(
         q_mean, q_log_std = blocks.posterior(spectra[i], speaker, at(weights, "enc_q"))
         z = q_mean + 0.3 * np.exp(q_log_std)
         z_prior = blocks.flow(z, speaker, at(weights, "flow"))
-        stop = starts[i] + segment
-        wave = reference.decode(
-            z[:, starts[i] : stop], f0[starts[i] : stop], speaker, weights, config, AUDIO
-        )
+        heard = slice(starts[i], starts[i] + segment)
+        z_padded = np.pad(z, ((0, 0), (0, 1)))[:, heard]
+        f0_padded = np.pad(f0, (0, 1), constant_values=7)[heard]
+        wave = reference.decode(z_padded, f0_padded, speaker, weights, config, AUDIO)
         assert out.predicted_log_f0 is not None
         for found, wanted in (
             (out.prior.mean, mean),
