@@ -58,6 +58,8 @@ class Infer:
 
         pairs = list(self._pairs()) if self.recursive else [self._pair()]
         voice = load_voice(choice.model, choice.config, device=choose_device(self.device))
+        for remark in voice.remarks:
+            note(remark)
         if self.recursive:
             return self._convert_all(voice, pairs)
         self._convert(voice, *pairs[0])

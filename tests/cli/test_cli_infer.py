@@ -25,21 +25,22 @@ class Studio:
     loaded: list[tuple[Any, Any, str]] = field(default_factory=list)
     converted: list[tuple[Path, Path, ConvertOptions]] = field(default_factory=list)
     error: BaseException | None = None
+    remarks: tuple[str, ...] = ()
 
-    def load_voice(self, path: Any, config: Any = None, *, device: str = "cpu") -> str:
+    def load_voice(self, path: Any, config: Any = None, *, device: str = "cpu") -> Studio:
         self.loaded.append((path, config, device))
-        return "voice"
+        return self
 
     def convert_file(
         self,
-        voice: str,
+        voice: Studio,
         source: Path,
         out: Path,
         options: ConvertOptions,
         *,
         on_progress: Callable[[float], None],
     ) -> None:
-        assert voice == "voice"
+        assert voice is self
         on_progress(0.5)
         if self.error is not None:
             raise self.error
@@ -75,6 +76,14 @@ def test_the_result_is_a_wav_beside_the_source(
     ]
     out, err = capsys.readouterr()
     assert (out, err) == ("song.out.wav\n", "")
+
+
+def test_what_was_settled_while_reading_a_voice_is_said(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studio.remarks = ("Without effect here: train.port.",)
+    assert main(["infer", "song.mp3", "-m", "G_3.pth"]) == 0
+    assert capsys.readouterr() == ("song.out.wav\n", "Without effect here: train.port.\n")
 
 
 def test_the_result_goes_where_it_is_asked_for(studio: Studio) -> None:
