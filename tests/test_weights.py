@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -54,6 +56,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
             raise ConnectionError("no route to host")
         return str(path)
 
+    session = SimpleNamespace(head=lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     return found
@@ -182,17 +186,47 @@ def test_without_a_network_the_message_tells_what_to_put_where(places: dict[str,
         assert fact in message
 
 
-def test_hf_hub_offline_is_obeyed(
+def test_what_the_hub_keeps_is_checked_and_used_without_asking_it(
     places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants, file_download
+    def asked() -> None:
+        raise AssertionError
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", file_download.hf_hub_download)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    with pytest.raises(WeightsError, match="cannot be fetched") as error:
+    kept = tmp_path / "kept.bin"
+    kept.write_bytes(GOOD)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(kept))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", asked)
+    assert at_hand(SPEC)
+    assert find(SPEC) == kept
+    kept.write_bytes(GOOD[1:])
+    with pytest.raises(WeightsError, match="not the file expected"):
         find(SPEC)
-    assert "someone/ear" in one_line(error)
+
+
+def test_hf_hub_offline_is_obeyed(tmp_path: Path) -> None:
+    """In a process of its own, since the hub's library reads its settings when imported."""
+    code = (
+        "import socket\n"
+        "def connect(*_): raise AssertionError('asked the network')\n"
+        "socket.getaddrinfo = socket.create_connection = connect\n"
+        "from sovits.errors import WeightsError\n"
+        "from sovits.weights import WeightsFile, find\n"
+        "try: find(WeightsFile('ear', 'ear.bin', 'MIT', repo='someone/ear', sha256='0' * 64))\n"
+        "except WeightsError as error: print(error)\n"
+    )
+    folders = {"HF_HOME": str(tmp_path / "hf"), "SOVITS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | folders | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(weights.__file__).parents[1],
+    )
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    for fact in ("ear.bin", "someone/ear", str(tmp_path / "cache"), "OfflineModeIsEnabled"):
+        assert fact in done.stdout
 
 
 def test_a_file_without_a_checksum_is_used_but_never_fetched(places: dict[str, Path]) -> None:

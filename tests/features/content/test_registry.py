@@ -15,10 +15,10 @@ from sovits.weights import at_hand
 
 @pytest.fixture(autouse=True)
 def _no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*_: object, **__: object) -> str:
+    def session() -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", session)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setenv("SOVITS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SOVITS_WEIGHTS", raising=False)
