@@ -220,8 +220,8 @@ class AudioError(SovitsError):
     def not_audio(cls, path: Path, reason: str) -> Self:
         """No decoder knows what `path` holds."""
         return cls(
-            f"{path} is not a sound file that can be read ({reason}). "
-            "Convert it to wav or flac first, or remove it."
+            f"{path} is not a sound file that can be read, or is cut short ({reason}). "
+            "Export it again as wav or flac, or remove it."
         )
 
     @classmethod

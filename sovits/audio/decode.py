@@ -18,7 +18,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from sovits.audio.headers import share_present
+from sovits.audio.headers import mp3_seconds, share_present
 from sovits.errors import AudioError, OutputError
 
 Samples = NDArray[np.float32]  # [samples, channels], as files hold them
@@ -27,7 +27,8 @@ Samples = NDArray[np.float32]  # [samples, channels], as files hold them
 SEEKABLE = frozenset(
     {b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"caff"}
 )
-VORBIS = frozenset({b"\x01vorbis"})  # where the first page of an Ogg file has its data
+# Where the first page of an Ogg file has its data; FFmpeg loses samples at the end of Vorbis.
+VORBIS = frozenset({b"\x01vorbis"})
 SAMPLEWISE = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 )
@@ -88,13 +89,14 @@ class SeekableFile:
 class DecodedFile:
     """A file decoded once, as float32, to a place that vanishes on close."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sound: soundfile.SoundFile | None = None) -> None:
         self._store = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         try:
-            if _holds(path, VORBIS):
-                self.sample_rate, self.channels, self.frames = _decode_vorbis(path, self._store)
+            if sound is None:
+                shape = _decode(path, self._store)
             else:
-                self.sample_rate, self.channels, self.frames = _decode(path, self._store)
+                shape = _decode_opened(path, sound, self._store)
+            self.sample_rate, self.channels, self.frames = shape
         except BaseException:
             self._store.close()
             raise
@@ -130,12 +132,17 @@ def open_source(path: Path) -> SeekableFile | DecodedFile:
         raise AudioError.not_readable(path, reason(error)) from error
     if share is not None:
         raise _truncated(path, share)
-    sound = _open(path) if _holds(path, SEEKABLE) else None
-    if sound is not None:
-        known = 0 < sound.frames < UNKNOWN_LENGTH
-        if sound.subtype in SAMPLEWISE and known and _ends_where_it_says(sound):
+    sound = _open(path) if _holds(path, SEEKABLE | VORBIS) else None
+    if sound is None:
+        return DecodedFile(path)
+    if 0 < sound.frames < UNKNOWN_LENGTH and _ends_where_it_says(sound):
+        if sound.subtype in SAMPLEWISE:
             return SeekableFile(path, sound)
-        sound.close()
+        with sound:
+            return DecodedFile(path, sound)
+    sound.close()
+    if _holds(path, frozenset({b"RIFX"})):  # which FFmpeg reads with its bytes in the wrong order
+        raise AudioError.empty(path)
     return DecodedFile(path)
 
 
@@ -177,23 +184,18 @@ def _ends_where_it_says(sound: soundfile.SoundFile) -> bool:
     return bool(start + found == sound.frames)
 
 
-def _decode_vorbis(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
-    """Do as `_decode` does for Ogg Vorbis, of which FFmpeg loses samples at the end."""
-    sound = _open(path)
-    if sound is None:
-        raise AudioError.not_audio(path, "its header is damaged")
-    found = 0
-    with sound:
-        rate, channels = sound.samplerate, sound.channels
-        try:
-            while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
-                _keep(path, store, block)
-                found += len(block)
-        except soundfile.LibsndfileError as error:
-            raise AudioError.damaged(path, found_s=found / rate, reason=reason(error)) from error
-    if not found:
-        raise AudioError.empty(path)
-    return rate, channels, found
+def _decode_opened(
+    path: Path, sound: soundfile.SoundFile, store: IO[bytes]
+) -> tuple[int, int, int]:
+    """Do as `_decode` does, for what libsndfile cuts to length better than FFmpeg does."""
+    found, rate = 0, sound.samplerate
+    try:
+        while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
+            _keep(path, store, block)
+            found += len(block)
+    except soundfile.LibsndfileError as error:
+        raise AudioError.damaged(path, found_s=found / rate, reason=reason(error)) from error
+    return rate, sound.channels, found
 
 
 def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
@@ -210,10 +212,11 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             raise AudioError.no_audio_stream(path)
         stream = container.streams.audio[0]
         sample_rate = channels = found = 0
-        first_s, end_s, failure = 0.0, 0.0, ""
+        first_s = end_s = 0.0
+        junk = failure = ""
         for frame in _frames(container, stream):
             if isinstance(frame, str):
-                failure = frame if found else ""  # what cannot be decoded before any sound is junk
+                junk, failure = frame, frame if found else ""  # before any sound it is but junk
                 continue
             block = _as_float(frame)
             if failure:
@@ -227,9 +230,11 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             _keep(path, store, block)
             begin_s = found / sample_rate if frame.time is None else frame.time - first_s
             found, end_s = found + len(block), begin_s + len(block) / sample_rate
+        if not found and (junk or not stream.sample_rate):
+            raise AudioError.not_audio(path, junk or "it has no sample rate")
         if not found:
             raise AudioError.empty(path)
-        promised_s = _promised_end(container, stream)
+        promised_s = _promised_end(path, container, stream)
         if promised_s is not None and end_s < promised_s - first_s - LENGTH_SLACK_S:
             raise AudioError.truncated(path, found_s=end_s, expected_s=promised_s - first_s)
         if failure and container.format.name != "mp3":  # tags may follow the sound of an mp3
@@ -272,13 +277,15 @@ def _keep(path: Path, store: IO[bytes], block: Samples) -> None:
         raise OutputError.no_room_to_decode(path, folder, error.strerror or str(error)) from error
 
 
-def _promised_end(container: InputContainer, stream: AudioStream) -> float | None:
+def _promised_end(path: Path, container: InputContainer, stream: AudioStream) -> float | None:
     """Return the time at which the sound ends as the header has it (s), if it says so.
 
     Times are compared, not numbers of samples, because a recorded call may have gaps.
     """
     if container.format.name in ("ogg", "aac"):  # whose length is only what is there, or a guess
         return None
+    if container.format.name == "mp3":
+        return mp3_seconds(path)
     if stream.duration and stream.time_base:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     if "DURATION" in stream.metadata:  # Matroska's tag, as 00:00:02.764000000

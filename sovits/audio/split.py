@@ -34,7 +34,7 @@ def frame_levels(sound: AudioReader | Wave, hop: int) -> NDArray[np.float32]:
     """Return the level of each frame of `hop` samples, in bounded memory.
 
     Args:
-        sound: An open file, or `[..., samples]`. Of several channels the loudest counts.
+        sound: An open file, `[channels, samples]` or `[samples]`. The loudest channel counts.
         hop: Samples per frame.
 
     Returns:
@@ -44,7 +44,7 @@ def frame_levels(sound: AudioReader | Wave, hop: int) -> NDArray[np.float32]:
     if isinstance(sound, AudioReader):
         samples, read = sound.frames, sound.read
     else:
-        wave = torch.atleast_2d(sound).flatten(0, -2)
+        wave = sound if sound.ndim == 2 else sound[None]
         samples, read = wave.shape[-1], partial(_stretch, wave)
     levels = np.empty(-(-samples // hop), np.float32)
     for first in range(0, len(levels), FRAMES_AT_ONCE):
