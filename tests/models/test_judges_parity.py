@@ -60,6 +60,13 @@ def test_adversarial_losses_are_those_of_the_formulae() -> None:
         assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_features_of_what_was_recorded_are_not_moved() -> None:
+    real, fake = (torch.randn(2, 3, requires_grad=True) for _ in range(2))
+    losses.feature_distance([(real, [real])], [(fake, [fake])]).backward()
+    assert real.grad is None
+    assert fake.grad is not None
+
+
 def test_divergence_is_that_of_the_formulae() -> None:
     random = np.random.default_rng(3)
     lengths = (11, 6)
@@ -91,6 +98,7 @@ def test_band_stft_distance_is_that_of_the_formulae() -> None:
     random = np.random.default_rng(4)
     real, fake = random.standard_normal((2, 2, 4, 700))
     real[0] *= 3  # clips count together, not each by itself
+    fake[1, 2] = 0  # down to the floor
     resolutions = [(768, 60, 300), (1366, 120, 600), (342, 20, 120)]
     found = losses.stft_distance(
         torch.from_numpy(real).float(), torch.from_numpy(fake).float(), resolutions
