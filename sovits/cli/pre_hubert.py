@@ -55,7 +55,8 @@ class PreHubert:
         tell(report, "features files")
         if any(skipped.path.suffix.lower() == ".wav" for skipped in report.skipped):
             note(
-                "Training needs every clip of its lists: remove these, and run svc pre-config again."
+                "Training needs every clip in its lists: "
+                "remove these, and run svc pre-config again."
             )
         print(self.input_dir)
         return 0
