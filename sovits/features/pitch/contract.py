@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,19 @@ class Track(NamedTuple):
     """Seconds from one entry to the next."""
     start: float = 0.0
     """Centre of the first entry (seconds)."""
+
+    def inside(self, seconds: float) -> Track:
+        """Return the entries inside a sound that was mirrored at its ends to measure it.
+
+        Those less than a step from an end see a voice that jumps in phase there. They are left
+        out, so that the pitch beside them is held.
+        """
+        first = ceil(1 - self.start / self.step - 1e-6)
+        stop = floor((seconds - self.start) / self.step - 1 + 1e-6) + 1
+        if stop <= first:  # hardly longer than a step: its middle is all there is
+            first = round((seconds / 2 - self.start) / self.step)
+            stop = first + 1
+        return Track(self.f0[first:stop], self.step, self.start + first * self.step)
 
 
 class Block(NamedTuple):

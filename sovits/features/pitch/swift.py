@@ -175,7 +175,7 @@ class SwiftExtractor(PitchExtractor):
         margin = MIRROR * HOP
         pitch, confidence = self.confidence(reflect(wave, margin, margin))
         f0 = torch.where(confidence >= self.threshold, pitch, 0.0)
-        return Track(f0, HOP / sample_rate, -margin / sample_rate)
+        return Track(f0, HOP / sample_rate, -margin / sample_rate).inside(len(wave) / sample_rate)
 
 
 def load(device: str | torch.device = "cpu", path: Path | None = None) -> SwiftExtractor:

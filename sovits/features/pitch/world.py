@@ -51,7 +51,8 @@ class WorldExtractor(PitchExtractor):
         for block in blocks(len(samples) // step + 1, BLOCK, CONTEXT):
             piece = samples[block.left * step : block.right * step]
             parts.append(self.measure(piece, sample_rate)[block.core])
-        return Track(torch.from_numpy(np.concatenate(parts)), STEP, -margin / sample_rate)
+        track = Track(torch.from_numpy(np.concatenate(parts)), STEP, -margin / sample_rate)
+        return track.inside(len(wave) / sample_rate) if margin else track
 
     def measure(self, samples: Samples, sample_rate: int) -> Samples:
         """Return Hz `[n]`, 0 where unvoiced, for every `STEP`."""
