@@ -241,14 +241,13 @@ def _from_hub(spec: WeightsFile) -> Path:
         because = "no checksum of it is known" if spec.sha256 is None else ""
         raise WeightsError.missing(spec.filename, spec.source, folder, because=because)
     import huggingface_hub as hub
-    from huggingface_hub import utils as hub_utils
 
     # What is in the hub's own cache is known by its digest, so the hub need not be asked.
     if isinstance(cached := hub.try_to_load_from_cache(spec.repo, spec.filename), str):
         return _checked(Path(cached), spec.sha256)
     try:
         # Without a network, downloading tries again and again for half a minute; this does not.
-        hub_utils.get_session().head(hub.hf_hub_url(spec.repo, spec.filename), timeout=10)
+        hub.get_session().head(hub.hf_hub_url(spec.repo, spec.filename), timeout=10)
         fetched = hub.hf_hub_download(spec.repo, spec.filename)
     # Whatever the network, the proxy or the server got wrong arrives as one of many classes.
     except Exception as error:

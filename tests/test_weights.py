@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import subprocess
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         return str(path)
 
     session = SimpleNamespace(head=lambda *_, **__: None)
-    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: session)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     return found
@@ -195,7 +195,7 @@ def test_what_the_hub_keeps_is_checked_and_used_without_asking_it(
     kept = tmp_path / "kept.bin"
     kept.write_bytes(GOOD)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(kept))
-    monkeypatch.setattr("huggingface_hub.utils.get_session", asked)
+    monkeypatch.setattr("huggingface_hub.get_session", asked)
     assert at_hand(SPEC)
     assert find(SPEC) == kept
     kept.write_bytes(GOOD[1:])
@@ -203,30 +203,22 @@ def test_what_the_hub_keeps_is_checked_and_used_without_asking_it(
         find(SPEC)
 
 
-def test_hf_hub_offline_is_obeyed(tmp_path: Path) -> None:
-    """In a process of its own, since the hub's library reads its settings when imported."""
-    code = (
-        "import socket\n"
-        "def connect(*_): raise AssertionError('asked the network')\n"
-        "socket.getaddrinfo = socket.create_connection = connect\n"
-        "from sovits.errors import WeightsError\n"
-        "from sovits.weights import WeightsFile, find\n"
-        "try: find(WeightsFile('ear', 'ear.bin', 'MIT', repo='someone/ear', sha256='0' * 64))\n"
-        "except WeightsError as error: print(error)\n"
-    )
-    folders = {"HF_HOME": str(tmp_path / "hf"), "SOVITS_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | folders | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(weights.__file__).parents[1],
-    )
-    assert done.stdout.count("\n") == 1
-    assert done.stderr == ""
-    for fact in ("ear.bin", "someone/ear", str(tmp_path / "cache"), "OfflineModeIsEnabled"):
-        assert fact in done.stdout
+def test_hf_hub_offline_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    # The hub's library reads HF_HUB_OFFLINE and HF_HUB_CACHE into these when it is imported.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("SOVITS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SOVITS_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match="OfflineModeIsEnabled") as error:
+        find(WeightsFile("ear", "ear.bin", "MIT", repo="someone/ear", sha256="0" * 64))
+    message = one_line(error)
+    for fact in ("ear.bin", "someone/ear", str(tmp_path / "cache")):
+        assert fact in message
 
 
 def test_a_file_without_a_checksum_is_used_but_never_fetched(places: dict[str, Path]) -> None:

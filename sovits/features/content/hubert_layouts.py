@@ -71,8 +71,6 @@ BSHALL = _weight_norm("positional_embedding.conv") | {
     "encoder.layers.N.norm2": "layers.N.mlp_norm",
     "proj": "projection",
 }
-# What only training needs: the mask, and what masked frames were to be recognised as.
-_IGNORED = ("masked_spec_embed", "mask_emb", "label_embs_concat", "label_embedding")
 _MARKERS = (
     ("feature_extractor.conv_layers.0.conv.weight", HUGGING_FACE),
     ("feature_extractor.conv_layers.0.0.weight", FAIRSEQ),
@@ -93,7 +91,7 @@ def to_native(path: Path, *, instead: str | None = None) -> dict[str, Tensor]:
     tensors = load_tensors(path, instead=instead)
     for marker, table in _MARKERS:
         if (found := without_prefix(tensors, marker)) is not None:
-            native = translate(path, _NETWORK, found, table, _IGNORED)
+            native = translate(path, _NETWORK, found, table)
             return _without_weight_norm(native)
     raise WeightsError.wrong_layout(path, _NETWORK, "its tensors have other names")
 

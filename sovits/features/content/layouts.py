@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,9 +17,11 @@ def translate(
     network: str,
     tensors: Mapping[str, Tensor],
     table: Mapping[str, str],
-    ignored: Iterable[str] = (),
 ) -> dict[str, Tensor]:
     """Return the tensors under our names; queries, keys and values joined into one.
+
+    Tensors of parts that the table does not know at all are left out: they serve training. One
+    more in a part that it knows makes another network, and is an error.
 
     Args:
         path: Where they came from, for messages.
@@ -27,19 +29,18 @@ def translate(
         tensors: By their name.
         table: Their name to ours, with or without the last part (`weight`, `bias`). `N` stands
             for the first number in their name, and is put in for `N` in ours.
-        ignored: Names, or names without the last part, that are not needed.
 
     Raises:
-        WeightsError: A tensor is neither in the table nor ignored, or attention is incomplete.
+        WeightsError: A part has a tensor that is not in the table, or attention is incomplete.
     """
-    skipped = set(ignored)
+    parts = {key.split(".")[0] for key in table}
     native: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         stem, _, kind = name.rpartition(".")
         number = re.search(r"\d+", name)
         general = re.sub(r"\d+", "N", name, count=1)
         general_stem = general.rpartition(".")[0]
-        if skipped & {name, stem, general, general_stem}:
+        if not parts & {name.split(".")[0], general.split(".")[0]}:
             continue
         for key, end in ((name, ""), (stem, kind), (general, ""), (general_stem, kind)):
             if key in table:

@@ -18,7 +18,7 @@ def _no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def session() -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.utils.get_session", session)
+    monkeypatch.setattr("huggingface_hub.get_session", session)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setenv("SOVITS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SOVITS_WEIGHTS", raising=False)
@@ -87,3 +87,43 @@ def test_a_damaged_file_in_the_weights_folder_is_refused(
     (tmp_path / "hubert-soft-0d54a1f4.pt").write_text("<html>")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         load_content_encoder("hubert-soft")
+
+
+def wide(layers: int, projected: int) -> dict[str, torch.Tensor]:
+    """A HuBERT of the real width, with constant weights that take no room in the file."""
+    tensors = {}
+    for name, tensor in small_hubert.hugging_face().items():
+        shape = [768 if size == small_hubert.WIDTH else size for size in tensor.shape]
+        if name.startswith("final_proj"):
+            shape[0] = projected
+        if name.endswith("original1"):
+            shape = [768, 192, 6]
+        for layer in range(layers) if ".layers.0." in name else (0,):
+            copy = torch.full((1,) * len(shape), 0.01).expand(shape)
+            tensors[name.replace(".layers.0.", f".layers.{layer}.")] = copy
+    kept = tuple(f".layers.{layer}." for layer in range(layers))
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if ".layers." not in name or any(part in name for part in kept)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "channels", "frames"),
+    [
+        ("contentvec-256l9", 9, 256, 4),
+        ("hubert-soft", 12, 256, 5),
+        ("contentvec-768l12", 12, 768, 4),
+    ],
+)
+def test_each_hubert_takes_its_layer_and_makes_its_frames(
+    tmp_path: Path, name: str, layers: int, channels: int, frames: int
+) -> None:
+    path = tmp_path / "x.bin"
+    torch.save(wide(layers - 1, 256), path)
+    with pytest.raises(WeightsError, match=rf"layers\.{layers - 1}\..* are not in it"):
+        load_content_encoder(name, path=path)
+    torch.save(wide(layers, 256), path)
+    content = load_content_encoder(name, path=path).encode(torch.rand(1600))
+    assert content.shape == (channels, frames)
