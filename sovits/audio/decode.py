@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +35,10 @@ SAMPLEWISE = frozenset(
 CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,gsm,loas,matroska,mov,mp3,mp4,mpeg,"
     "mpegts,oga,ogg,rm,tak,tta,voc,w64,wav,webm,wv"
+)
+# FFmpeg guesses the length of other kinds from what is there, or from their bit rate.
+HAS_LENGTH = frozenset(
+    {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flac", "ape", "tta", "wv"}
 )
 UNKNOWN_LENGTH = 1 << 62  # libsndfile gives such numbers for FLAC streams without a length
 BLOCK = 1 << 16  # samples decoded together
@@ -205,6 +208,8 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             f"file:{path.absolute()}",
             options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
         )
+    except av.ArgumentError as error:  # FFmpeg's word for a format that is not in the list
+        raise AudioError.not_audio(path, "its format is not one of sound") from error
     except (av.FFmpegError, ValueError) as error:
         raise AudioError.not_audio(path, reason(error)) from error
     with container:
@@ -282,10 +287,10 @@ def _promised_end(path: Path, container: InputContainer, stream: AudioStream) ->
 
     Times are compared, not numbers of samples, because a recorded call may have gaps.
     """
-    if container.format.name in ("ogg", "aac"):  # whose length is only what is there, or a guess
-        return None
     if container.format.name == "mp3":
         return mp3_seconds(path)
+    if container.format.name not in HAS_LENGTH:
+        return None
     if stream.duration and stream.time_base:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     if "DURATION" in stream.metadata:  # Matroska's tag, as 00:00:02.764000000
@@ -298,8 +303,6 @@ def _promised_end(path: Path, container: InputContainer, stream: AudioStream) ->
 
 def reason(error: BaseException) -> str:
     """Return the words of a library's error, without its number and file name."""
-    if getattr(error, "errno", None) == errno.EINVAL:  # FFmpeg's word for a format not in the list
-        return "its format is not one of sound"
     words = getattr(error, "strerror", None) or getattr(error, "error_string", None)
     words = str(words or error or type(error).__name__).strip(" .").lower()
     return words.removeprefix("error : ")

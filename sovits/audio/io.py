@@ -27,7 +27,7 @@ AUDIO_SUFFIXES = frozenset(
         ".wav", ".wave", ".rf64", ".w64", ".bwf", ".flac", ".aif", ".aiff", ".aifc", ".au",
         ".snd", ".caf", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac",
         ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".wmv", ".asf", ".avi",
-        ".flv", ".ts", ".amr", ".ac3", ".ape", ".wv", ".tta"
+        ".flv", ".amr", ".ac3", ".ape", ".wv", ".tta"
     }
 )
 # fmt: on

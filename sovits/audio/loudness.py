@@ -19,6 +19,7 @@ def frame_rms(wave: Wave, hop_length: int) -> Volume:
     Returns:
         `[..., frames]`, with `frames = samples // hop_length`.
 
+    >>> import torch
     >>> frame_rms(torch.full((8,), -0.5), 4)
     tensor([0.5000, 0.5000])
     """
