@@ -7,13 +7,21 @@ from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Self
+from unicodedata import category
+
+MOST_NAMES = 40
+"""Names that are listed before the rest is only counted."""
+_BREAKING = {"Cc", "Cs", "Zl", "Zp"}
+# Unicode categories: controls (line breaks and terminal codes too), surrogates, separators
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the likeliest spelling, or all of them."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
-    return f"Did you mean {close[0]}?" if close else f"It may be: {', '.join(names) or 'nothing'}."
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    listed = ", ".join(names[:MOST_NAMES]) or "nothing"
+    return f"Did you mean {close[0]}?" if close else f"It may be: {listed}{more}."
 
 
 def _short(value: object) -> str:
@@ -25,8 +33,13 @@ def _short(value: object) -> str:
 class SovitsError(Exception):
     """Base of every error raised on purpose; the command line prints it without a traceback.
 
-    Takes one string, so that it survives pickling and keeps its type out of a worker process.
+    Takes one string, so that it survives pickling and keeps its type out of a worker process. It
+    is always one line that can be printed, whatever names from strangers' files are in it.
     """
+
+    def __init__(self, message: str) -> None:
+        line = (c if category(c) not in _BREAKING else "\N{REPLACEMENT CHARACTER}" for c in message)
+        super().__init__("".join(line))
 
 
 class UsageError(SovitsError):
@@ -538,7 +551,8 @@ class VoiceError(SovitsError):
     @classmethod
     def not_a_generator(cls, path: Path, names: list[str]) -> Self:
         """A checkpoint holds another network."""
-        held = f"it holds {', '.join(names[:3])} ..." if names else "it holds no tensors by name"
+        shown = ", ".join(name[:80] for name in names[:3])
+        held = f"it holds {shown} ..." if names else "it holds no tensors by name"
         return cls(f"{path} is no so-vits-svc generator: {held}. Name a G_*.pth.")
 
     @classmethod
@@ -591,7 +605,7 @@ class VoiceError(SovitsError):
     @classmethod
     def bad_header(cls, path: Path, reason: str) -> Self:
         """The settings inside a native voice are wrong."""
-        return cls(f"{path} cannot be used: {reason}. Export the voice again.")
+        return cls(f"{path} cannot be used: {reason.rstrip('.')}. Export the voice again.")
 
     @classmethod
     def no_f0_decoder(cls) -> Self:
@@ -601,7 +615,10 @@ class VoiceError(SovitsError):
     @classmethod
     def not_an_index(cls, path: Path) -> Self:
         """A retrieval file holds something else."""
-        return cls(f"{path} holds no content vectors by speaker. Make it with svc train-cluster.")
+        return cls(
+            f"{path} holds no content vectors by speaker. Name the k-means or index file that was "
+            "made for this voice."
+        )
 
     @classmethod
     def not_in_index(cls, path: Path, speaker: str, known: Iterable[str]) -> Self:
@@ -612,8 +629,8 @@ class VoiceError(SovitsError):
     def index_width(cls, path: Path, found: int, expected: int) -> Self:
         """A retrieval file was made with another content encoder."""
         return cls(
-            f"{path} holds content of {found} channels, but this voice has {expected}. Make it "
-            "anew with svc train-cluster."
+            f"{path} holds content of {found} channels, but this voice has {expected}. Name the "
+            "k-means or index file that was made for this voice."
         )
 
     @classmethod
@@ -625,6 +642,11 @@ class VoiceError(SovitsError):
     def no_voice_in_repo(cls, repo: str, files: int) -> Self:
         """A repo holds no voice."""
         return cls(f"{repo} holds {files} files, but no .safetensors and no G_*.pth. Name a file.")
+
+    @classmethod
+    def no_config_in_repo(cls, repo: str, file: str, config: str) -> Self:
+        """A generator in a repo comes without settings."""
+        return cls(f"{file} of {repo} needs its config.json, and there is no {config}. Give -c.")
 
     @classmethod
     def hub_unreachable(cls, repo: str, file: str, reason: str) -> Self:

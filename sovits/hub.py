@@ -5,43 +5,66 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sovits.errors import VoiceError
+from sovits.errors import SovitsError, VoiceError
+
+NATIVE = ".safetensors"
 
 
 def fetch_voice(name: str, config: Path | None) -> tuple[Path, Path | None]:
     """Return the cached files of `owner/repo` or `owner/repo/file`: voice and settings.
 
     Without a file the repo's native voice is taken, or else its `G_*.pth` of the highest number.
+    Without a network, what was fetched before is used.
 
     Raises:
         VoiceError: The name is none, the repo holds no voice, or it cannot be reached.
     """
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", name)
-    if not match:
+    if not match or ".." in name.split("/"):
         raise VoiceError.bad_hub_name(name)
     repo, file = match[1], match[2]
-    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        if file is None:
-            file = _best(repo, HfApi().list_repo_files(repo))
-        if file.endswith(".safetensors"):
-            return Path(hf_hub_download(repo, file)), config
-        if config is None:
-            folder = file.rpartition("/")[0]
-            config = Path(hf_hub_download(repo, f"{folder}/config.json".lstrip("/")))
+        file = file or _best(repo, _files(repo))
+        if not file.endswith(NATIVE) and config is None:
+            beside = f"{file.rpartition('/')[0]}/config.json".lstrip("/")
+            try:
+                config = Path(hf_hub_download(repo, beside))
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError as error:
+                raise VoiceError.no_config_in_repo(repo, file, beside) from error
         return Path(hf_hub_download(repo, file)), config
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        if file is not None:
-            cached = try_to_load_from_cache(repo, file)
-            if isinstance(cached, str) and (config or file.endswith(".safetensors")):
-                return Path(cached), config
-        raise VoiceError.hub_unreachable(repo, file or "the voice", type(error).__name__) from error
+    except SovitsError:
+        raise
+    # Whatever the network, the proxy or the server got wrong arrives as one of many classes.
+    except Exception as error:
+        because = type(error).__name__
+        raise VoiceError.hub_unreachable(repo, file or "the voice", because) from error
+
+
+def _files(repo: str) -> list[str]:
+    """Return the files in a repo, or without a network those that were fetched before."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return list(HfApi().list_repo_files(repo))
+    except RepositoryNotFoundError:
+        raise
+    except Exception as error:
+        try:
+            folder = Path(snapshot_download(repo, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise error from None
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
 
 
 def _best(repo: str, files: list[str]) -> str:
-    native = sorted(file for file in files if file.endswith(".safetensors"))
+    """Return the voice among `files`."""
+    native = sorted(file for file in files if file.endswith(NATIVE))
     if native:
         return native[0]
     numbered = [

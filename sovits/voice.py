@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from sovits.config import ConvertOptions, VoiceConfig, build, to_dict
 from sovits.convert import convert
 from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
-from sovits.features.content import ContentEncoder, load_content_encoder
-from sovits.legacy.checkpoint import State, described_by, read_state, unfolded
+from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
+from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
 from sovits.legacy.clusters import read_clusters
-from sovits.legacy.limits import check_finite, check_shape
-from sovits.legacy.settings import read_config
+from sovits.legacy.limits import check_finite, check_ranges, check_shape
+from sovits.legacy.settings import MAX_BYTES, read_config
+from sovits.legacy.unpickle import reason
 from sovits.models.synthesizer import Synthesizer
 from sovits.retrieval import Index
 from sovits.types import Wave
@@ -77,10 +78,11 @@ class Voice:
             return min(self.speakers.values(), default=0)
         if speaker in self.speakers:
             return self.speakers[speaker]
-        rows = set(self.speakers.values()) or set(range(self.config.synthesizer.n_speakers))
-        if speaker.isdecimal() and int(speaker) in rows:
-            return int(speaker)
-        raise VoiceError.unknown_speaker(speaker, self.speakers or map(str, sorted(rows)))
+        rows = self.speakers.values() or range(self.config.synthesizer.n_speakers)
+        by_number = {str(row): row for row in rows}
+        if speaker in by_number:
+            return by_number[speaker]
+        raise VoiceError.unknown_speaker(speaker, self.speakers or by_number)
 
     def content_encoder(self) -> ContentEncoder:
         """Return the encoder it was trained with; loaded when first asked for."""
@@ -141,26 +143,34 @@ def load_voice(
     return voice
 
 
-def save_voice(path: Path, voice: Voice, *, dtype: torch.dtype = torch.float16) -> None:
+def save_voice(path: Path | str, voice: Voice, *, dtype: torch.dtype = torch.float16) -> None:
     """Write a voice as one file: folded weights, with settings and card in the header.
 
     Args:
         path: Where to; replaced at once, or not at all.
         voice: What to write.
         dtype: How weights are stored; fp16 halves the file and changes nothing audible.
+
+    Raises:
+        OutputError: The file cannot be written.
+        VoiceError: A weight is not finite, or too large for `dtype`.
     """
+    path = Path(path)
     voice.synthesizer.fold()
     tensors = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in voice.synthesizer.state_dict().items()
     }
+    _check_finite(path, tensors)
     header = {"format": FORMAT, "config": to_dict(voice.config), "card": voice.card}
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, part, metadata={"sovits": json.dumps(header, ensure_ascii=False)})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
-        raise OutputError.cannot_write(path, str(error)) from error
+        raise OutputError.cannot_write(path, reason(error)) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -176,7 +186,8 @@ def newest(folder: Path) -> Path:
         digits = re.search(r"(\d+)$", path.stem)
         return (int(digits[1]) if digits else -1), path.name
 
-    found = [*folder.glob("G_*.pth"), *folder.glob("[!.]*.safetensors")]
+    named = [*folder.glob("G_*.pth"), *folder.glob("[!.]*.safetensors")]
+    found = [path for path in named if path.is_file()]
     if not found:
         raise VoiceError.empty_folder(folder)
     return max(found, key=number)
@@ -187,25 +198,38 @@ def _read_native(path: Path) -> Voice:
         with safe_open(path, framework="pt") as file:
             header = _header(path, (file.metadata() or {}).get("sovits"))
             config = build(VoiceConfig, header["config"], "voice.")
+            check_ranges(config.audio, config.synthesizer)
             check_shape(config.audio, config.synthesizer)
+            _check_content(config)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise VoiceError.damaged(path, str(error)) from error
-    except ConfigError as error:
+    except SovitsError as error:
+        if isinstance(error, VoiceError):
+            raise
         raise VoiceError.bad_header(path, str(error)) from error
-    return _assemble(path, config, state, header.get("card", {}), folded=True)
+    # Damaged headers fail in the reader, and unknown kinds of numbers in torch, as many classes.
+    except Exception as error:
+        raise VoiceError.damaged(path, reason(error)) from error
+    voice = _assemble(path, config, state, folded=True)
+    voice.card = header["card"]
+    return voice
 
 
 def _header(path: Path, text: str | None) -> dict[str, Any]:
-    try:
-        header = json.loads(text or "null")
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise VoiceError.bad_header(path, "its settings are not JSON") from error
-    if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
+    if text is None:
         raise VoiceError.bad_header(path, "it has no settings, so it is no voice")
-    if header.get("format") != FORMAT:
-        raise VoiceError.bad_header(path, f"its format is {header.get('format')!r}, not {FORMAT}")
-    _check_numbers(header["config"])
+    if len(text) > MAX_BYTES:
+        raise VoiceError.bad_header(path, f"{len(text) / 1e6:.0f} MB of settings are too many")
+    try:
+        header = json.loads(text)
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise VoiceError.bad_header(path, f"its settings are not of the format {FORMAT}")
+        if not all(isinstance(header.setdefault(key, {}), dict) for key in ("config", "card")):
+            raise VoiceError.bad_header(path, "its config or its card is no object")
+        _check_numbers(header["config"])
+    except RecursionError as error:
+        raise VoiceError.bad_header(path, "its settings are nested too deeply") from error
+    except ValueError as error:
+        raise VoiceError.bad_header(path, "its settings are not JSON") from error
     return header
 
 
@@ -218,6 +242,13 @@ def _check_numbers(table: dict[str, Any], where: str = "voice") -> None:
             check_finite(f"{where}.{key}", value)
 
 
+def _check_content(config: VoiceConfig) -> None:
+    """Refuse a content encoder of another width than the network has."""
+    spec, channels = CONTENT.get(config.content), config.synthesizer.content_channels
+    if spec is not None and spec.channels != channels:
+        raise ConfigError.content_width(config.content, spec.channels, channels)
+
+
 def _read_legacy(path: Path, settings: Path | None) -> Voice:
     state = read_state(path)
     beside = settings or path.with_name("config.json")
@@ -225,37 +256,41 @@ def _read_legacy(path: Path, settings: Path | None) -> Voice:
         raise VoiceError.no_config(path, beside)
     config, remarks = read_config(beside)
     voice_config, settled = described_by(state, config, path)
-    voice = _assemble(path, voice_config, unfolded(state), {}, folded=False)
-    voice.remarks = remarks + settled
+    check_ranges(voice_config.audio, voice_config.synthesizer)
+    voice = _assemble(path, voice_config, state, folded=is_folded(state))
+    voice.remarks = remarks + settled + voice.remarks
     return voice
 
 
-def _assemble(
-    path: Path, config: VoiceConfig, state: State, card: dict[str, Any], *, folded: bool
-) -> Voice:
+def _assemble(path: Path, config: VoiceConfig, state: State, *, folded: bool) -> Voice:
     """Build the network, once every tensor is known to be there and of the right shape."""
-    try:
-        with torch.device("meta"):
-            shell = Synthesizer(config.synthesizer, config.audio, posterior=False)
-            if folded:
-                shell.fold()
-    except SovitsError:
-        raise
-    except (RuntimeError, ValueError, OverflowError, IndexError) as error:
-        raise VoiceError.bad_header(path, str(error).splitlines()[0]) from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in shell.state_dict().items()}
-    missing = sorted(set(wanted) - set(state))
-    if missing:
+
+    def network() -> Synthesizer:
+        made = Synthesizer(config.synthesizer, config.audio, posterior=False)
+        return made.fold() if folded else made
+
+    with torch.device("meta"):
+        wanted = {name: tuple(like.shape) for name, like in network().state_dict().items()}
+    if missing := sorted(wanted.keys() - state.keys()):
         raise VoiceError.incomplete(path, missing)
     for name, shape in wanted.items():
-        if tuple(state[name].shape) != shape:
-            raise VoiceError.wrong_shape(path, name, tuple(state[name].shape), shape)
-    synthesizer = Synthesizer(config.synthesizer, config.audio, posterior=False)
-    if folded:
-        synthesizer.fold()
-    kept: dict[str, Tensor] = {name: state[name].float() for name in wanted}
-    for name, tensor in kept.items():
+        if (found := tuple(state[name].shape)) != shape:
+            raise VoiceError.wrong_shape(path, name, found, shape)
+        if not state[name].is_floating_point():
+            raise VoiceError.damaged(path, f"{name} is of type {state[name].dtype}")
+    synthesizer = network()
+    synthesizer.load_state_dict({name: state[name].float() for name in wanted})
+    synthesizer.fold()
+    _check_finite(path, synthesizer.state_dict())
+    voice = Voice(config, synthesizer, {}, path)
+    unused = sorted(name for name in state.keys() - wanted.keys() if not name.startswith("enc_q."))
+    if unused:
+        shown = ", ".join(name[:80] for name in unused[:3]) + (" ..." if len(unused) > 3 else "")
+        voice.remarks.append(f"{path.name}: {len(unused)} tensors are not used ({shown}).")
+    return voice
+
+
+def _check_finite(path: Path, tensors: State) -> None:
+    for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise VoiceError.not_finite(path, name)
-    synthesizer.load_state_dict(kept)
-    return Voice(config, synthesizer.fold(), card, path)

@@ -2,83 +2,89 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from sovits.config import Config, SynthesizerConfig, VoiceConfig
+from sovits.config import Config, VoiceConfig
 from sovits.errors import VoiceError
+from sovits.legacy.limits import MAX_PARAMETERS
+from sovits.legacy.unpickle import is_plain, unpickle
 
 State = dict[str, Tensor]
 
-# What gives a network away that only shares its file name with ours.
-OTHERS = (
-    (re.compile(r"dec\.snake"), "4.1 with the nsf-snake-hifigan vocoder"),
-    (re.compile(r"flow\.flows\.\d+\.enc\.(self_attn|cond_pre)"), "4.1 with a transformer flow"),
-    (re.compile(r"flow\.wn\."), "4.1 with shared flow parameters"),
-    (re.compile(r"\.in_layers\.\d+\.depth_conv"), "4.1 with depthwise convolutions"),
-    (re.compile(r"dec_harm\.|dec\.(harmonic|dsp)|mel_decoder"), "so-vits-svc 4.0-v2 (VISinger2)"),
-    (re.compile(r"enc_p\.(hub|pit|pre)\b|flow\.flows\.\d+\.enc\.snake|spk_adapter"),
-     "so-vits-svc 5.0 (whisper-vits-svc)"),
-    (re.compile(r"enc_p\.emb_(phone|pitch)\."), "RVC"),
-    (re.compile(r"unit2ctrl\.|denoise_fn\."), "a DDSP or diffusion model"),
-)  # fmt: skip
+WRAPPERS = ("model", "weight", "model_g", "generator")
+"""Where checkpoints keep their tensors: so-vits-svc, RVC, so-vits-svc 5.0, NSF-HiFiGAN."""
+
+# What gives away the networks of 4.1 that have other parts than ours.
+VARIANTS = {
+    r"dec\.snake": "the nsf-snake-hifigan vocoder",
+    r"flow\.(wn|flows\.\d+\.enc)\.(self_attn|cond_pre)": "a transformer flow",
+    r"flow\.wn\.": "shared flow parameters",
+    r".*\.in_layers\.\d+\.depth_conv": "depthwise convolutions",
+}
+# What gives away a network that only shares its file name with ours.
+OTHERS = {
+    r"dec_harm\.|dec_noise\.|mel_decoder\.": "so-vits-svc 4.0-v2 (VISinger2)",
+    r"enc_p_?\.(hub|pit)\.": "so-vits-svc 5.0 (whisper-vits-svc)",
+    r"enc_p\.emb_(phone|pitch)\.": "RVC",
+    r"(.*\.)?(unit2ctrl|unit_embed|denoise_fn|velocity_fn)\.": "a DDSP or diffusion model",
+    r"m_source\.|noise_convs\.": "NSF-HiFiGAN, a vocoder",
+}
 
 
 def read_state(path: Path) -> State:
-    """Return the tensors of a generator's file, as float32 and under the fork's names.
+    """Return the tensors of a generator's file, under the fork's names.
 
     Raises:
         VoiceError: The file is missing, damaged, no generator, or needs code to be read.
     """
     if not path.is_file():
         raise VoiceError.missing(path)
-    state = _unwrap(path, _load(path))
-    for pattern, kind in OTHERS:
-        if any(pattern.search(name) for name in state):
-            raise VoiceError.other_kind(path, kind)
+    state = _unwrap(path, unpickle(path))
+
+    def told_by(patterns: dict[str, str]) -> list[str]:
+        return [
+            kind for pattern, kind in patterns.items() if any(re.match(pattern, n) for n in state)
+        ]
+
+    if variants := told_by(VARIANTS):
+        raise VoiceError.other_kind(path, "so-vits-svc 4.1 with " + " and ".join(variants))
+    if others := told_by(OTHERS):
+        raise VoiceError.other_kind(path, others[0])
     if "emb_g.weight" not in state or "dec.conv_pre.bias" not in state:
         raise VoiceError.not_a_generator(path, sorted(state))
-    for name, tensor in state.items():
-        if not bool(tensor.isfinite().all()):
-            raise VoiceError.not_finite(path, name)
     return state
 
 
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        head = file.read(2)
-    if head != b"PK" and head[:1] != b"\x80":
-        raise VoiceError.not_a_checkpoint(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise VoiceError.needs_code(path) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError,
-            AttributeError, IndexError, TypeError) as error:  # fmt: skip
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "no reason"
-        raise VoiceError.damaged(path, reason) from error
+def is_folded(state: State) -> bool:
+    """Return whether kernels are stored as they are, instead of as direction and length."""
+    return not any(name.endswith(".weight_g") for name in state)
 
 
-def _unwrap(path: Path, content: Any) -> State:
+def _unwrap(path: Path, content: object) -> State:
     """Return the state dict inside a checkpoint, with modern names made old."""
-    table = content.get("model", content) if isinstance(content, dict) else None
+    table = content
+    if isinstance(content, dict):
+        inner = (content[name] for name in WRAPPERS if isinstance(content.get(name), dict))
+        table = next(inner, content)
     if not isinstance(table, dict):
         raise VoiceError.not_a_generator(path, [])
     state: State = {}
     for name, tensor in table.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             continue
-        name = name.removeprefix("module.")
-        name = name.replace("parametrizations.weight.original0", "weight_g")
-        name = name.replace("parametrizations.weight.original1", "weight_v")
-        state[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if not is_plain(tensor):
+            raise VoiceError.damaged(path, f"{name[:80]} does not hold all of its numbers")
+        old = name.removeprefix("module.")
+        old = old.replace("parametrizations.weight.original0", "weight_g")
+        state[old.replace("parametrizations.weight.original1", "weight_v")] = tensor
+    # Tensors may share what is stored, and so be many times as large as the file.
+    if sum(tensor.numel() for tensor in state.values()) > MAX_PARAMETERS:
+        raise VoiceError.damaged(path, f"it holds more than {MAX_PARAMETERS:.0e} numbers")
     return state
 
 
@@ -107,10 +113,11 @@ def described_by(state: State, config: Config, path: Path) -> tuple[VoiceConfig,
 
 
 def _seen(state: State) -> dict[str, Any]:
-    """Return the settings that the shapes of the tensors tell."""
+    """Return the settings that the shapes of the tensors tell.
 
-    def size(name: str, axis: int) -> int:
-        return state[name].shape[axis]
+    Tensors with other axes than they should have tell nothing here; they are refused when all
+    shapes are compared.
+    """
 
     def count(pattern: str) -> int:
         found = (re.match(pattern, name) for name in state)
@@ -132,9 +139,12 @@ def _seen(state: State) -> dict[str, Any]:
         "kernel_size": ("enc_p.enc_.ffn_layers.0.conv_1.weight", 2),
         "upsample_initial_channels": ("dec.conv_pre.bias", 0),
     }
-    seen |= {setting: size(name, axis) for setting, (name, axis) in shapes.items() if name in state}
-    if "enc_p.proj.weight" in state:
-        seen["inter_channels"] = size("enc_p.proj.weight", 0) // 2
+    for setting, (name, axis) in shapes.items():
+        if name in state and state[name].dim() > axis:
+            seen[setting] = state[name].shape[axis]
+    projection = state.get("enc_p.proj.weight")
+    if projection is not None and projection.dim():
+        seen["inter_channels"] = projection.shape[0] // 2
     relative = state.get("enc_p.enc_.attn_layers.0.emb_rel_k")
     if relative is not None and relative.dim() == 3 and "hidden_channels" in seen:
         seen["n_heads"] = seen["hidden_channels"] // max(1, relative.shape[2])
@@ -151,26 +161,3 @@ def _decoder(state: State) -> str:
     if any(name.startswith("dec.subband_conv_post.") for name in state):
         return "mb-istft"
     return "istft"
-
-
-def unfolded(state: State) -> State:
-    """Return `state` with direction and length in place of kernels that were folded already."""
-    lengths = {name for name in state if name.endswith(".weight_g")}
-    if lengths:
-        return state
-    normed = re.compile(
-        r"(dec\.(conv_pre|ups\.\d+|resblocks\.\d+\.convs[12]?\.\d+|conv_post|subband_conv_post"
-        r"|multistream_conv_post)|.*\.enc\.(in_layers|res_skip_layers)\.\d+|.*\.enc\.cond_layer)"
-        r"\.weight"
-    )
-    out: State = {}
-    for name, tensor in state.items():
-        if normed.fullmatch(name):
-            length = tensor.flatten(1).norm(dim=1).view(-1, *[1] * (tensor.dim() - 1))
-            out[name + "_g"], out[name + "_v"] = length, tensor
-        else:
-            out[name] = tensor
-    return out
-
-
-__all__ = ["State", "SynthesizerConfig", "described_by", "read_state", "unfolded"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +13,23 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sovits.errors import VoiceError
+from sovits.legacy.unpickle import Allowed, is_plain, reason, unpickle
 
-# All that pickled arrays of numbers need; nothing else is ever allowed.
-_ARRAYS = [
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")},
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # type: ignore[attr-defined]
-    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),  # type: ignore[attr-defined]
-]
+_NUMBERS = ("f2", "f4", "f8", "i4", "i8")
+
+
+def _arrays() -> Allowed:
+    """Return all that pickled arrays of numbers need; nothing else is ever allowed."""
+    array: Any = np.empty(0).__reduce__()
+    number: Any = np.float32(0).__reduce__()
+    made_by: dict[str, Callable[..., Any]] = {"_reconstruct": array[0], "scalar": number[0]}
+    homes = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and after numpy 2
+    return [
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in _NUMBERS},
+        *((maker, f"{home}.{name}") for name, maker in made_by.items() for home in homes),
+    ]
 
 
 def read_clusters(path: Path) -> dict[str, Tensor]:
@@ -34,22 +43,16 @@ def read_clusters(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return _checked(path, load_file(path))
-        except SafetensorError as error:
-            raise VoiceError.damaged(path, str(error)) from error
-    try:
-        with torch.serialization.safe_globals(_ARRAYS):
-            table = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise VoiceError.needs_code(path) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
-        raise VoiceError.damaged(path, str(error).strip().splitlines()[0][:160]) from error
+        except (SafetensorError, ValueError, OSError) as error:
+            raise VoiceError.damaged(path, reason(error)) from error
+    table = unpickle(path, _arrays())
     if not isinstance(table, dict):
         raise VoiceError.not_an_index(path)
     banks = {}
     for speaker, entry in table.items():
         centres = entry.get("cluster_centers_") if isinstance(entry, dict) else None
-        if isinstance(centres, np.ndarray):
-            centres = torch.from_numpy(np.ascontiguousarray(centres))
+        if isinstance(centres, np.ndarray) and centres.dtype.str[1:] in _NUMBERS:
+            centres = torch.from_numpy(np.array(centres, np.float32))
         if not isinstance(centres, Tensor):
             raise VoiceError.not_an_index(path)
         banks[str(speaker)] = centres
@@ -58,6 +61,7 @@ def read_clusters(path: Path) -> dict[str, Tensor]:
 
 def _checked(path: Path, banks: dict[str, Tensor]) -> dict[str, Tensor]:
     for bank in banks.values():
-        if bank.dim() != 2 or not len(bank) or not bool(bank.float().isfinite().all()):
+        sound = is_plain(bank) and bank.dim() == 2 and bank.is_floating_point() and bank.numel()
+        if not sound or not bool(bank.float().isfinite().all()):
             raise VoiceError.not_an_index(path)
     return {speaker: bank.float() for speaker, bank in banks.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from sovits.config import AudioConfig, SynthesizerConfig
 from sovits.errors import ConfigError
+from sovits.legacy.keys import SETTINGS
 
 MAX_PARAMETERS = 1e9
 """Parameters of the largest network that is built; so-vits-svc has 5e7."""
@@ -48,6 +49,19 @@ def check_range(key: str, value: Any, low: float, high: float) -> None:
         raise ConfigError.wrong_value(key, value, f"between {low:g} and {high:g}")
 
 
+def check_ranges(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
+    """Refuse settings beyond the ranges that hold for a `config.json` too.
+
+    Raises:
+        ConfigError: One is.
+    """
+    rooms: dict[str, object] = {"audio": audio, "synthesizer": synthesizer}
+    for setting in SETTINGS:
+        if setting.room in rooms:
+            value = getattr(rooms[setting.room], setting.name)
+            check_range(f"{setting.room}.{setting.name}", value, setting.low, setting.high)
+
+
 def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
     """Refuse shapes that cannot be built, or that would fill every memory.
 
@@ -74,6 +88,16 @@ def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
                 list(s.upsample_kernel_sizes),
                 f"each as large as its rate {list(s.upsample_rates)}, or larger by an even number",
             )
+    if s.decoder == "hifi-gan" and s.upsample_rates[1:] and s.upsample_rates[-1] == 1:
+        raise ConfigError.wrong_value(
+            "model.upsample_rates", list(s.upsample_rates), "above 1 at its end"
+        )
+    if s.decoder != "hifi-gan" and (s.istft_n_fft % 2 or s.istft_n_fft < s.istft_hop_length):
+        raise ConfigError.wrong_value(
+            "model.gen_istft_n_fft",
+            s.istft_n_fft,
+            f"even, and not below gen_istft_hop_size ({s.istft_hop_length})",
+        )
     if len(s.resblock_kernel_sizes) != len(s.resblock_dilations) or not s.resblock_dilations:
         raise ConfigError.lists_differ(
             "model.resblock_kernel_sizes", "model.resblock_dilation_sizes"
