@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from sovits.types import Wave
 
 LEVELS_PER_SECOND = 50
 FLOOR_DB = -90.0  # level below which even a quiet sound is silence (dBFS)
+FLOOR = 10 ** (FLOOR_DB / 20)
 FADE_SECONDS = 0.05  # what neighbouring pieces share at a cut
 EDGE_SECONDS = 0.01  # fade from and to silence
 BLOCK_SECONDS = 10.0  # read at once
@@ -36,7 +38,10 @@ class Singer(Protocol):
 
     config: VoiceConfig
     synthesizer: Synthesizer
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
 
     def row(self, speaker: str | None) -> int:
         """Return the row of a speaker in the speaker table."""
@@ -69,8 +74,6 @@ class WaveSound:
     frames: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.wave.dim() != 2:
-            raise AudioError.not_a_wave(tuple(self.wave.shape))
         if not bool(self.wave.isfinite().all()):
             raise AudioError.wave_not_finite(int((~self.wave.isfinite()).sum()))
         self.channels, self.frames = self.wave.shape
@@ -96,10 +99,14 @@ def convert(
         otherwise; `[samples]` if `wave` is so, else `[1 or channels, samples]`.
     """
     options = options or ConvertOptions()
-    sound = WaveSound(wave.detach().float().cpu().reshape(-1, wave.shape[-1]), sample_rate)
-    parts: list[Wave] = []
-    Conversion(voice, sound, options).run(parts.append)
-    joined = torch.cat(parts, dim=-1) if parts else torch.zeros(1, 0)
+    if wave.dim() not in (1, 2) or not all(wave.shape[:-1]):
+        raise AudioError.not_a_wave(tuple(wave.shape))
+    channels = wave if wave.dim() == 2 else wave[None]
+    sound = WaveSound(channels.detach().float().cpu(), sample_rate)
+    conversion = Conversion(voice, sound, options)
+    parts: list[Wave] = [torch.zeros(conversion.output_channels, 0)]
+    conversion.run(parts.append)
+    joined = torch.cat(parts, dim=-1)
     return joined[0] if wave.dim() == 1 else joined
 
 
@@ -170,17 +177,22 @@ class Conversion:
         out.finish()
         progress(1.0)
 
+    def mix(self, wave: Wave) -> Wave:
+        """Return what is converted of `[channels, samples]`: all of it, or the middle."""
+        return wave if self.streams > 1 else wave.mean(0, keepdim=True)
+
     def _pieces(self, total: int) -> list[Piece]:
         """Return where there is sound, in samples at the voice's rate."""
         sound, options = self.sound, self.options
         hop = max(1, sound.sample_rate // LEVELS_PER_SECOND)
-        levels = (
-            frame_levels(sound, hop)
-            if isinstance(sound, AudioReader)
-            else frame_levels(sound.read(0, sound.frames), hop)
-        )
-        if not len(levels):
+        block = hop * round(LEVELS_PER_SECOND * BLOCK_SECONDS)
+        parts = [
+            frame_levels(self.mix(sound.read(start, block)), hop)
+            for start in range(0, sound.frames, block)
+        ]
+        if not parts:
             return []
+        levels = np.concatenate(parts)
         loudest = 0.0 if options.absolute_silence else float(levels.max())
         pieces = find_pieces(
             levels,
@@ -213,6 +225,7 @@ class _Stage:
         self.listener = _Listener(conversion)
         self.pad = round(options.pad_seconds * self.rate / self.hop)
         self.phases: list[tuple[int, Tensor]] = [(0, torch.zeros(0))] * conversion.streams
+        self.hears_volume = voice.config.synthesizer.volume
         self.bf16 = _use_bf16(options.precision, voice.device)
 
     def convert(
@@ -229,11 +242,18 @@ class _Stage:
         first = begin // self.hop - self.pad
         last = -(-end // self.hop) + self.pad
         heard = self.listener.hear(first * self.hop, last * self.hop, total)
-        sung = torch.stack([self._sing(i, wave, first) for i, wave in enumerate(heard)])
-        offset = begin - first * self.hop
-        return begin, sung[:, offset : offset + end - begin]
+        kept = slice(begin - first * self.hop, end - first * self.hop)
+        meeting = piece.start // self.hop
+        sung = [
+            self._sing(stream, wave, first, meeting)[kept]
+            # One channel may be silent while the other is not.
+            if float(wave[kept].abs().max()) > FLOOR
+            else torch.zeros(end - begin)
+            for stream, wave in enumerate(heard)
+        ]
+        return begin, torch.stack(sung)
 
-    def _sing(self, stream: int, wave: Wave, first: int) -> Wave:
+    def _sing(self, stream: int, wave: Wave, first: int, meeting: int) -> Wave:
         """Convert one channel `[samples]` that starts at frame `first` of the sound."""
         options, voice, frames = self.options, self.voice, wave.shape[-1] // self.hop
         encoder = self.content
@@ -241,38 +261,46 @@ class _Stage:
         if self.index is not None:
             content = self.index.blend(content, options.retrieval_ratio)
         pitch = self.pitch(wave, self.rate, self.hop)
-        f0 = (pitch.f0 * 2 ** (options.semitones / 12)).to(voice.device)[None]
-        synthesizer, needs_volume = voice.synthesizer, voice.config.synthesizer.volume
-        phase = self._phase(stream, f0.cpu()[0], first)
+        f0, voiced = pitch.f0.to(voice.device)[None], pitch.voiced.to(voice.device)[None]
+        heard = stretch(content, frames).to(voice.device)[None]
+        speaker = torch.tensor([self.conversion.row], device=voice.device)
+        volume = frame_rms(wave, self.hop).to(voice.device)[None] if self.hears_volume else None
         with torch.autocast(voice.device.type, torch.bfloat16, enabled=self.bf16):
-            sung = synthesizer.infer(
-                stretch(content, frames).to(voice.device)[None],
+            if options.auto_f0:
+                f0 = voice.synthesizer.melody(heard, f0, voiced, speaker, volume=volume)
+            f0 = f0 * 2 ** (options.semitones / 12)
+            sung = voice.synthesizer.infer(
+                heard,
                 f0,
-                pitch.voiced.to(voice.device)[None],
-                torch.tensor([self.conversion.row], device=voice.device),
-                volume=frame_rms(wave, self.hop)[None].to(voice.device) if needs_volume else None,
+                voiced,
+                speaker,
+                volume=volume,
                 noise_scale=options.noise_scale,
-                predict_f0=options.auto_f0,
                 noise=NoiseSource(options.seed, first),
-                phase=phase.to(voice.device),
+                phase=self._phase(stream, f0.cpu(), first, meeting).to(voice.device),
             )
         return sung[0].float().cpu()
 
-    def _phase(self, stream: int, f0: Tensor, first: int) -> Tensor:
-        """Return the start phase `[1]` that goes on from the piece before, if they overlap."""
+    def _phase(self, stream: int, f0: Tensor, first: int, meeting: int) -> Tensor:
+        """Return the start phase `[1]` that makes the phase at frame `meeting` what it was.
+
+        There the piece before goes over into this one. On the way to it the two may have heard
+        different pitches, as what one of them heard began shortly before.
+        """
         before, known = self.phases[stream]
-        at = first - before
-        start = known[at] if 0 <= at < len(known) else torch.tensor(0.0, dtype=torch.float64)
-        phases = frame_phases(f0[None], self.rate, self.hop, start[None])[0]
-        self.phases[stream] = (first, phases)
-        return start[None]
+        phases = frame_phases(f0, self.rate, self.hop)[0]
+        start = torch.zeros(1, dtype=torch.float64)
+        if 0 <= meeting - before < len(known):
+            start = (known[meeting - before] - phases[meeting - first])[None] % 1.0
+        self.phases[stream] = (first, (phases + start) % 1.0)
+        return start
 
 
 class _Listener:
     """Reads the sound once, from front to back, at the voice's rate."""
 
     def __init__(self, conversion: Conversion) -> None:
-        self.sound, self.streams = conversion.sound, conversion.streams
+        self.conversion, self.sound = conversion, conversion.sound
         self.resampler = StreamResampler(
             self.sound.sample_rate, conversion.rate, conversion.streams
         )
@@ -283,20 +311,25 @@ class _Listener:
 
     def hear(self, begin: int, end: int, total: int) -> Wave:
         """Return `[streams, end - begin]`; beyond the sound there is silence."""
-        needed = min(end, total)
+        needed, kept = min(end, total), max(begin, 0)
         while self.start + self.buffer.shape[-1] < needed and self.position < self.sound.frames:
             wave = self.sound.read(self.position, self.block)
             self.position += wave.shape[-1]
-            mixed = wave if self.streams > 1 else wave.mean(0, keepdim=True)
             last = self.position >= self.sound.frames
-            self.buffer = torch.cat([self.buffer, self.resampler.push(mixed, last=last)], dim=-1)
-        kept = max(begin, 0)
-        if kept > self.start:
-            self.buffer = self.buffer[:, kept - self.start :].clone()
-            self.start = kept
+            ready = self.resampler.push(self.conversion.mix(wave), last=last)
+            self.buffer = torch.cat([self.buffer, ready], dim=-1)
+            self._forget(kept)
+        self._forget(kept)
         found = self.buffer[:, kept - self.start : needed - self.start]
         after = end - begin - (kept - begin) - found.shape[-1]
         return torch.nn.functional.pad(found, (kept - begin, after))
+
+    def _forget(self, position: int) -> None:
+        """Drop what lies before `position`."""
+        count = min(max(position - self.start, 0), self.buffer.shape[-1])
+        if count:
+            self.buffer = self.buffer[:, count:].clone()
+            self.start += count
 
 
 class _Output:
@@ -357,7 +390,7 @@ def _use_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and _cpu_has_bf16()
 
 

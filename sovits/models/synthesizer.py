@@ -80,11 +80,6 @@ class Synthesizer(nn.Module):
         self.emb_uv = nn.Embedding(2, hidden)
         self.emb_vol = nn.Linear(1, hidden) if config.volume else None
 
-    @property
-    def folded(self) -> bool:
-        """Whether `fold` was called."""
-        return bool(self.dec.conv_pre.folded)
-
     def fold(self) -> Synthesizer:
         """Make it ready to convert: no posterior, no weight normalisation, no dropout."""
         self.enc_q = None
@@ -141,7 +136,29 @@ class Synthesizer(nn.Module):
         wave, _ = self._decode(self.flow(z, mask, g, inverse=True), g, f0, phase, drawn)
         if training:
             self.train()
-        return wave.squeeze(1).to(content.dtype)
+        mono: Wave = wave.squeeze(1)
+        return mono.to(content.dtype)
+
+    @torch.inference_mode()
+    def melody(
+        self,
+        content: Content,
+        f0: F0,
+        voiced: Voiced,
+        speaker: Speaker,
+        *,
+        volume: Volume | None = None,
+    ) -> F0:
+        """Return the pitch that `infer` sings with `predict_f0`, `[1, frames]` in Hz.
+
+        Arguments are those of `infer`.
+
+        Raises:
+            ValueError: Loudness or the F0 decoder is needed but absent.
+        """
+        mask = content.new_ones(1, 1, content.shape[-1])
+        x = self._prenet(content, voiced, volume, mask)
+        return self.predict_f0(x, f0, voiced, mask, self.emb_g(speaker).unsqueeze(-1))
 
     def predict_f0(self, x: Tensor, f0: F0, voiced: Voiced, mask: Mask, speaker: Embedding) -> F0:
         """Return the melody that the voice would give to `x`, `[batch, frames]` in Hz."""
@@ -178,7 +195,7 @@ class Synthesizer(nn.Module):
     def _prenet(
         self, content: Content, voiced: Voiced, volume: Volume | None, mask: Mask
     ) -> Tensor:
-        x = self.pre(content) * mask + self.emb_uv(voiced.long()).transpose(1, 2)
+        x: Tensor = self.pre(content) * mask + self.emb_uv(voiced.long()).transpose(1, 2)
         if self.emb_vol is not None:
             if volume is None:
                 raise ValueError("This synthesizer needs the volume of each frame.")
