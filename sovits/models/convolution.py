@@ -34,7 +34,8 @@ class _Normed(nn.Module):
         if self.folded:
             kernel: Tensor = self.weight
             return kernel
-        return self.weight_v * (self.weight_g / _length(self.weight_v))
+        normed: Tensor = self.weight_v * (self.weight_g / _length(self.weight_v))
+        return normed
 
     def set_kernel(self, kernel: Tensor) -> None:
         """Make `kernel` the one that the convolution uses."""
@@ -52,7 +53,8 @@ class _Normed(nn.Module):
 
 
 def _length(kernel: Tensor) -> Tensor:
-    return kernel.flatten(1).norm(dim=1).view(-1, *[1] * (kernel.dim() - 1))
+    length: Tensor = kernel.flatten(1).norm(dim=1)
+    return length.view(-1, *[1] * (kernel.dim() - 1))
 
 
 class NormedConv1d(_Normed):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sovits.config import DiscriminatorConfig
+from sovits.errors import ConfigError
 from sovits.models.convolution import NormedConv1d, NormedConv2d
 from sovits.types import Wave
 
@@ -69,6 +70,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
+        if config.spectral_norm:
+            raise ConfigError.not_supported("model.use_spectral_norm", True, "weight normalisation")
         self.discriminators = nn.ModuleList(
             [
                 ScaleDiscriminator(config.width),

@@ -116,4 +116,5 @@ class F0Decoder(nn.Module):
         """Return predicted `log_f0`, `[batch, 1, frames]`; no gradient reaches `x` or `speaker`."""
         x = x.detach() + self.cond(speaker.detach()) + self.f0_prenet(centred)
         x = self.decoder(self.prenet(x) * mask, mask)
-        return self.proj(x) * mask
+        predicted: Tensor = self.proj(x) * mask
+        return predicted

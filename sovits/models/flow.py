@@ -54,6 +54,6 @@ class Flow(nn.Module):
         self, z: Tensor, mask: Mask, speaker: Embedding, *, inverse: bool = False
     ) -> Tensor:
         """Map posterior latents to prior latents, or back if `inverse`."""
-        for step in reversed(self.flows) if inverse else self.flows:  # type: ignore[call-overload]
+        for step in reversed(self.flows) if inverse else self.flows:
             z = step(z, mask, speaker, inverse=inverse)
         return z

@@ -42,7 +42,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor, mask: Mask) -> Tensor:
         """Map `[batch, channels, frames]` to the same shape."""
         y = self.drop(F.relu(self.conv_1(F.pad(x * mask, self.padding))))
-        return self.conv_2(F.pad(y * mask, self.padding)) * mask
+        out: Tensor = self.conv_2(F.pad(y * mask, self.padding)) * mask
+        return out
 
 
 class _Attention(nn.Module):
@@ -62,7 +63,8 @@ class _Attention(nn.Module):
         """Return query, key and value, each `[batch, heads, frames, head_channels]`."""
 
         def split(y: Tensor) -> Tensor:
-            return y.unflatten(1, (self.n_heads, self.head_channels)).transpose(2, 3)
+            heads: Tensor = y.unflatten(1, (self.n_heads, self.head_channels))
+            return heads.transpose(2, 3)
 
         return split(self.conv_q(x)), split(self.conv_k(x)), split(self.conv_v(x))
 
@@ -138,14 +140,16 @@ class RelativeAttention(_Attention):
 def _skew(x: Tensor) -> Tensor:
     """Shift row i of `[..., rows, width]` right by i; returns `[..., rows, rows + width - 1]`."""
     rows, width = x.shape[-2:]
-    flat = F.pad(x, (0, rows)).flatten(-2)
-    return flat[..., : rows * (rows + width - 1)].unflatten(-1, (rows, rows + width - 1))
+    flat = F.pad(x, (0, rows)).flatten(-2)[..., : rows * (rows + width - 1)]
+    skewed: Tensor = flat.unflatten(-1, (rows, rows + width - 1))
+    return skewed
 
 
 def _unskew(x: Tensor) -> Tensor:
     """Undo `_skew`: take from row i the `2 * WINDOW + 1` entries from column i on."""
     rows, wide = x.shape[-2:]
-    return F.pad(x.flatten(-2), (0, rows)).unflatten(-1, (rows, wide + 1))[..., : 2 * WINDOW + 1]
+    straight: Tensor = F.pad(x.flatten(-2), (0, rows)).unflatten(-1, (rows, wide + 1))
+    return straight[..., : 2 * WINDOW + 1]
 
 
 class PriorTransformer(nn.Module):

@@ -44,5 +44,5 @@ def held_out_distance(
             deterministic=True,
         )
         real = features["wave"][: frames * voice.audio.hop_length].float().to(device) / 32768
-        distances.append((log_mel(copy) - log_mel(real[None])).abs().mean().item())
+        distances.append(float((log_mel(copy) - log_mel(real[None])).abs().mean()))
     return sum(distances) / len(distances)

@@ -47,7 +47,8 @@ class _SpectralUpsampler(Upsampler):
             spectra = x.unflatten(1, (self.n_spectral_bands, -1)).flatten(0, 1)
             magnitude, turn = spectra.split(self.bins, dim=1)
             wave: Tensor = self.inverse(magnitude.exp(), math.pi * turn.sin())
-        return wave.unflatten(0, (-1, self.n_spectral_bands)).squeeze(2)
+        bands: Tensor = wave.unflatten(0, (-1, self.n_spectral_bands))
+        return bands.squeeze(2)
 
 
 class IstftDecoder(_SpectralUpsampler):

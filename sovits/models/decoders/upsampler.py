@@ -15,8 +15,9 @@ LAST_SLOPE = 0.01
 def _small_start(convs: nn.ModuleList) -> nn.ModuleList:
     """Draw kernels from N(0, 0.01), so that blocks start near the identity."""
     for conv in convs:
-        kernel = conv.kernel().detach()
-        conv.set_kernel(kernel.new_empty(kernel.shape).normal_(0, 0.01))  # type: ignore[operator]
+        if isinstance(conv, NormedConv1d):
+            kernel = conv.kernel().detach()
+            conv.set_kernel(kernel.new_empty(kernel.shape).normal_(0, 0.01))
     return convs
 
 
