@@ -88,7 +88,8 @@ def test_a_long_piece_is_cut_where_it_is_quietest(quiet: int) -> None:
 
 
 def test_no_crumb_is_left_over() -> None:
-    pieces = pieces_of([-10.0] * 101, 10, 1010, 1.0, 0.0)
+    levels = [-10.0 - frame / 10 for frame in range(101)]  # quietest at the end
+    pieces = pieces_of(levels, 10, 1010, 1.0, 0.0)
     assert min(piece.stop - piece.start for piece in pieces) >= 200
 
 
@@ -195,11 +196,12 @@ def test_a_crossfade_keeps_the_power(alike: float) -> None:
     torch.testing.assert_close(power, torch.ones(20), atol=0.05, rtol=0)
 
 
-def test_a_crossfade_of_opposites_does_not_explode() -> None:
+def test_a_crossfade_of_opposites_is_not_made_louder() -> None:
     wave = torch.randn(2, 1000)
     mixed = crossfade(wave, -wave)
     assert mixed.isfinite().all()
-    assert mixed.abs().max() <= wave.abs().max()
+    assert (mixed.abs() <= wave.abs()).all()
+    assert mixed[:, 490:510].abs().max() < 0.1
     assert not crossfade(torch.zeros(1, 50), torch.zeros(1, 50)).any()
     assert crossfade(torch.zeros(1, 0), torch.zeros(1, 0)).shape == (1, 0)
 
