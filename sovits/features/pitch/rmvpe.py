@@ -37,10 +37,10 @@ FLOOR = 1e-5
 STAGES = 5
 MULTIPLE = 2**STAGES
 """The U-Net halves the frames once a stage, so it takes a multiple of this number."""
-BLOCK = 63 * MULTIPLE
-"""Frames per run (20 s), which bounds the memory."""
-CONTEXT = 6 * MULTIPLE
-"""Frames before and after a block that its run may look at (2 s)."""
+BLOCK = 125 * MULTIPLE
+"""Frames per run (40 s), which bounds the memory."""
+CONTEXT = 16 * MULTIPLE
+"""Frames before and after a block that its run may look at (5 s)."""
 
 
 def mel_filters() -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,3 +26,13 @@ def vowel(f0: float | Tensor, sample_rate: int, seconds: float = 1.0, level: flo
 def cents(found: Tensor, true: float | Tensor) -> Tensor:
     """How far `found` is above `true`."""
     return 1200 * torch.log2(found.double() / true)
+
+
+def medley() -> Tensor:
+    """A second of 16 kHz: a rising vowel, a chirp, a soft vowel, in faint noise."""
+    time = torch.arange(8000) / 16_000
+    rising = vowel(150 * 2 ** (2 * time.double()), 16_000, 0.5)
+    chirp = 0.02 * torch.sin(3e4 * time[:4000] ** 2)
+    soft = vowel(500.0, 16_000, 0.25, level=0.05)
+    noise = np.random.RandomState(0).standard_normal(16_000)  # this stream is frozen for ever
+    return torch.cat([rising, chirp, soft]) + 1e-3 * torch.from_numpy(noise).float()
