@@ -42,6 +42,19 @@ class SovitsError(Exception):
         super().__init__("".join(line))
 
 
+class Interrupted(KeyboardInterrupt):
+    """Someone ended a long work, which has kept what it had done, and has said so.
+
+    Args:
+        signal: Number of the signal that asked for it.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.status = 128 + signal
+        """Exit status of the process, as shells have it."""
+
+
 class UsageError(SovitsError):
     """A command was typed that cannot be understood, or that is not there."""
 
@@ -603,6 +616,14 @@ class VoiceError(SovitsError):
         )
 
     @classmethod
+    def too_small(cls, path: Path, found: int, expected: float) -> Self:
+        """A file cannot hold the network that its settings describe."""
+        return cls(
+            f"{path} holds {found} numbers, but its settings describe a network of about "
+            f"{expected:.2g}. Name the config.json that belongs to it."
+        )
+
+    @classmethod
     def bad_header(cls, path: Path, reason: str) -> Self:
         """The settings inside a native voice are wrong."""
         return cls(f"{path} cannot be used: {reason.rstrip('.')}. Export the voice again.")
@@ -763,6 +784,18 @@ class DatasetError(SovitsError):
         return cls(f"There is no features file {path}. Make it with svc pre-hubert.")
 
     @classmethod
+    def damaged_features(cls, path: Path, reason: str) -> Self:
+        """A features file cannot be read."""
+        return cls(
+            f"{path} is damaged ({reason}). Delete it and make it again with svc pre-hubert."
+        )
+
+    @classmethod
+    def not_a_filelist(cls, path: Path, reason: str) -> Self:
+        """A list of clips is no text."""
+        return cls(f"{path} is no list of clips ({reason}). Make it again with svc pre-config.")
+
+    @classmethod
     def other_features(cls, path: Path, key: str, found: object, expected: str) -> Self:
         """A features file was made with another setting than the configuration has."""
         return cls(
@@ -792,14 +825,44 @@ class TrainingError(SovitsError):
         )
 
     @classmethod
-    def no_sound_checkpoint(cls, folder: Path) -> Self:
+    def no_sound_checkpoint(cls, folder: Path, path: Path, reason: str) -> Self:
         """All checkpoints are damaged."""
         return cls(
-            f"No checkpoint in {folder} can be read. Move the damaged G_*.pth and D_*.pth away "
-            "to start afresh, or restore a copy."
+            f"No checkpoint in {folder} can be read; the newest is {path.name} ({reason}). Move "
+            "the damaged G_*.pth and D_*.pth away to start afresh, or restore a copy."
         )
 
     @classmethod
-    def unknown_device(cls, device: str) -> Self:
-        """`device` is not a kind of device that training runs on."""
-        return cls(f"Device {device} is unknown. It may be cpu, cuda, cuda:N or mps.")
+    def weights_not_finite(cls, step: int) -> Self:
+        """Weights have become NaN or infinite, though no term of the loss had."""
+        return cls(
+            f"Training diverged at step {step}: weights are NaN or infinite. The last checkpoint "
+            "is sound; lower learning_rate, or use precision fp32."
+        )
+
+    @classmethod
+    def other_network(cls, path: Path, reason: str) -> Self:
+        """A checkpoint of this training has other shapes than the configuration."""
+        return cls(
+            f"{path} does not fit the configuration ({reason}). Undo the change of the model "
+            "section, or name another folder with -m and put the pair there as G_0.pth and D_0.pth "
+            "to begin from what fits."
+        )
+
+    @classmethod
+    def base_fits_nowhere(cls, path: Path, names: list[str]) -> Self:
+        """A base is the file of another kind of network."""
+        held = ", ".join(names[:3]) or "nothing"
+        return cls(
+            f"{path} has no tensor that fits the configuration: it holds {held} ... Put a pair of "
+            "so-vits-svc 4.0 there, or move it away to start from random weights."
+        )
+
+    @classmethod
+    def speaker_moved(cls, name: str, row: int, before: int, beside: Path) -> Self:
+        """The numbers of the speakers have changed under a training."""
+        return cls(
+            f"Speaker {name} has row {row} in the configuration, but row {before} in the training "
+            f"that {beside} is of. Set spk.{name} to {before} and give new speakers rows that are "
+            "free, or train in another folder with -m."
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,7 +36,8 @@ class ScaleDiscriminator(nn.Module):
         before = 1
         for channels, kernel_size, stride, groups in plan:
             after = _scaled(channels, width)
-            narrowed = _scaled(groups, width) if groups > 1 else 1
+            # Groups must divide both counts, whatever the width makes of them.
+            narrowed = math.gcd(_scaled(groups, width), before, after) if groups > 1 else 1
             self.convs.append(NormedConv1d(before, after, kernel_size, stride, groups=narrowed))
             before = after
         self.conv_post = NormedConv1d(before, 1, 3)

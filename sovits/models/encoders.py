@@ -115,6 +115,8 @@ class F0Decoder(nn.Module):
     def forward(self, x: Tensor, centred: Tensor, mask: Mask, speaker: Embedding) -> Tensor:
         """Return predicted `log_f0`, `[batch, 1, frames]`; no gradient reaches `x` or `speaker`."""
         x = x.detach() + self.cond(speaker.detach()) + self.f0_prenet(centred)
-        x = self.decoder(self.prenet(x) * mask, mask)
+        # Masked before the convolution too, unlike in so-vits-svc: it looks one frame ahead, and
+        # a padded clip must not be told apart from one that ends.
+        x = self.decoder(self.prenet(x * mask) * mask, mask)
         predicted: Tensor = self.proj(x) * mask
         return predicted

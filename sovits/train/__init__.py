@@ -1,5 +1,5 @@
 """Setup, fit and validate: a folder of features becomes a voice."""
 
-from sovits.train.loop import fit
+from sovits.train.loop import Outcome, fit
 
-__all__ = ["fit"]
+__all__ = ["Outcome", "fit"]

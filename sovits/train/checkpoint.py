@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,10 @@ from sovits.errors import OutputError, TrainingError
 from sovits.train.step import Trainee
 
 PATTERN = re.compile(r"G_(\d+)\.pth")
+BASE = 0
+"""Number of a pair whose weights alone are taken: what a training begins with."""
+
+OnLog = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,13 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
 
 
 def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: float) -> None:
-    """Write `D_number.pth`, then `G_number.pth`, each whole or not at all.
+    """Write `D_number.pth` and `G_number.pth`, both or neither.
 
     Besides the keys that the originals write, `progress` holds what an exact resumption needs.
+
+    Raises:
+        OutputError: They cannot be written. What was there before is as it was.
+        TrainingError: Weights are not finite.
     """
     progress = {
         "step": trainee.step,
@@ -49,68 +60,161 @@ def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: 
         "position": trainee.position,
         "rng": torch.get_rng_state(),
     }
-    for letter, network, optimizer in (
-        ("D", trainee.discriminator, trainee.discriminator_optimizer),
-        ("G", trainee.generator, trainee.generator_optimizer),
-    ):
-        _save(
-            folder / f"{letter}_{number}.pth",
-            {
-                "model": network.state_dict(),
+    if (device := _device(trainee)).type == "cuda":
+        progress["cuda_rng"] = torch.cuda.get_rng_state(device)
+    parts: list[tuple[Path, Path]] = []
+    try:
+        for letter, network, optimizer in (
+            ("D", trainee.discriminator, trainee.discriminator_optimizer),
+            ("G", trainee.generator, trainee.generator_optimizer),
+        ):
+            state = network.state_dict()
+            if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+                raise TrainingError.weights_not_finite(trainee.step)
+            path = folder / f"{letter}_{number}.pth"
+            parts.append((_part(path), path))
+            content = {
+                "model": state,
                 "iteration": trainee.epoch + 1,
                 "optimizer": optimizer.state_dict(),
                 "learning_rate": learning_rate,
                 "progress": progress,
-            },
-        )
+            }
+            _write(_part(path), path, content)
+        # Only now that both are whole. A kill between the two is made good by `_finish_saving`.
+        for part, path in parts:
+            part.replace(path)
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
 
 
-def _save(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
+def _device(trainee: Trainee) -> torch.device:
+    return next(trainee.generator.parameters()).device
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _write(part: Path, path: Path, content: dict[str, Any]) -> None:
     try:
         with part.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError.cannot_write(path, str(error)) from error
-    finally:
+    except (OSError, RuntimeError) as error:  # torch hides a full disk behind a RuntimeError
+        free = shutil.disk_usage(path.parent).free
+        size = part.stat().st_size if part.exists() else 0
+        if getattr(error, "errno", None) == errno.ENOSPC or free < max(size, 1 << 20):
+            raise OutputError.disk_full(path, free) from error
+        raise OutputError.cannot_write(path, _reason(error)) from error
+
+
+def prune_checkpoints(folder: Path, keep: int, newest: int) -> None:
+    """Delete all but `keep` pairs up to number `newest`; 0 keeps all.
+
+    Pairs that this program did not write, such as published bases, stay.
+    """
+    if keep:
+        own = [c for c in list_checkpoints(folder) if BASE < c.number <= newest]
+        for old in own[:-keep]:
+            if _step(old.generator) is not None:
+                old.generator.unlink()
+                old.discriminator.unlink()
+
+
+def resume(folder: Path, trainee: Trainee, on_log: OnLog) -> Checkpoint | None:
+    """Go on from the newest sound checkpoint in `folder`, and return it if there is one.
+
+    A pair without `progress`, such as a published base, or of number 0 gives its weights only, and
+    only if there is no other; then `trainee.step` stays 0.
+
+    Raises:
+        TrainingError: There are checkpoints, but none can be read, or none fits the configuration.
+    """
+    _finish_saving(folder)
+    checkpoints = list_checkpoints(folder)
+    _tell_of_halves(folder, checkpoints, on_log)
+    damaged: list[tuple[Checkpoint, str]] = []
+    bases: list[Checkpoint] = []
+    found = None
+    for checkpoint in reversed(checkpoints):
+        try:
+            generator, discriminator = _read(checkpoint.generator), _read(checkpoint.discriminator)
+        except Exception as error:  # torch raises many kinds for damaged files
+            damaged.append((checkpoint, _reason(error)))
+            continue
+        steps = [state.get("progress", {}).get("step") for state in (generator, discriminator)]
+        if checkpoint.number == BASE or steps[0] is None:
+            bases.append(checkpoint)
+        elif steps[0] != steps[1]:
+            damaged.append((checkpoint, f"its G is of step {steps[0]}, its D of step {steps[1]}"))
+        else:
+            _restore(checkpoint, generator, discriminator, trainee)
+            found = checkpoint
+            break
+    if found is None and damaged:  # a base in its place would lose a training
+        raise TrainingError.no_sound_checkpoint(folder, damaged[0][0].generator, damaged[0][1])
+    if found is None and bases:
+        found = bases[0]
+        _begin_from(found, trainee, on_log)
+    for checkpoint, reason in damaged:
+        _set_aside(checkpoint)
+        on_log(
+            f"{checkpoint.generator.name} or its D is damaged ({reason}); both are set aside as "
+            "*.damaged."
+        )
+    if found is not None and trainee.step:
+        on_log(f"Going on from {found.generator.name}: step {trainee.step}.")
+    return found
+
+
+def _finish_saving(folder: Path) -> None:
+    """Finish a save that was cut off when both files were written, and remove what else is left."""
+    for part in folder.glob(".G_*.pth.part"):
+        path = part.with_name(part.name[1:].removesuffix(".part"))
+        step = _step(part)
+        if step is not None and step == _step(path.with_name("D" + path.name[1:])):
+            part.replace(path)
+    for part in [*folder.glob(".G_*.pth.part"), *folder.glob(".D_*.pth.part")]:
         part.unlink(missing_ok=True)
 
 
-def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` pairs; number 0, a base, stays; 0 keeps all."""
-    if keep:
-        for old in [c for c in list_checkpoints(folder) if c.number][:-keep]:
-            old.generator.unlink()
-            old.discriminator.unlink()
+def _tell_of_halves(folder: Path, whole: list[Checkpoint], on_log: OnLog) -> None:
+    """Name generators that are left out because they have no discriminator."""
+    known = {checkpoint.generator for checkpoint in whole}
+    for path in sorted(folder.glob("G_*.pth")):
+        if PATTERN.fullmatch(path.name) and path not in known:
+            on_log(f"{path.name} is not used: there is no D{path.name[1:]} beside it.")
 
 
-def resume(folder: Path, trainee: Trainee, on_log: Callable[[str], None]) -> bool:
-    """Go on from the newest sound checkpoint in `folder`; returns whether there was one.
+def _set_aside(checkpoint: Checkpoint) -> None:
+    """Rename a pair, so that neither this nor another command takes it for a voice."""
+    for path in (checkpoint.generator, checkpoint.discriminator):
+        path.replace(path.with_name(f"{path.name}.damaged"))
 
-    A pair without `progress`, such as a published base, gives its weights only.
 
-    Raises:
-        TrainingError: There are checkpoints, but none can be read.
-    """
-    checkpoints = list_checkpoints(folder)
-    for checkpoint in reversed(checkpoints):
-        try:
-            states = [
-                torch.load(path, map_location="cpu", weights_only=True)
-                for path in (checkpoint.generator, checkpoint.discriminator)
-            ]
-        except Exception as error:  # torch raises many kinds for damaged files
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            on_log(f"{checkpoint.generator.name} or its D cannot be read ({reason}); going back.")
-            continue
-        _restore(checkpoint, states[0], states[1], trainee, on_log)
-        return True
-    if checkpoints:
-        raise TrainingError.no_sound_checkpoint(folder)
-    return False
+def _step(path: Path) -> int | None:
+    """Return the step at which this program wrote `path`; None if it did not, or not to the end."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        step: int = content["progress"]["step"]
+    except Exception:  # torch raises many kinds for damaged files
+        return None
+    return step
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a file's content; raises something if it is not what was once written."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:  # torch does not compare checksums
+                raise ValueError(f"the checksum of {bad} is wrong")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise ValueError("it holds no model")
+    return content
 
 
 def _restore(
@@ -118,34 +222,52 @@ def _restore(
     generator: dict[str, Any],
     discriminator: dict[str, Any],
     trainee: Trainee,
-    on_log: Callable[[str], None],
 ) -> None:
-    progress = generator.get("progress")
-    if progress is None:
-        for name, network, state in (
-            (checkpoint.generator.name, trainee.generator, generator),
-            (checkpoint.discriminator.name, trainee.discriminator, discriminator),
-        ):
-            on_log(f"Starting from {name}: {load_matching(network, state['model'])}.")
-        return
-    trainee.generator.load_state_dict(generator["model"])
-    trainee.discriminator.load_state_dict(discriminator["model"])
-    trainee.generator_optimizer.load_state_dict(generator["optimizer"])
-    trainee.discriminator_optimizer.load_state_dict(discriminator["optimizer"])
+    """Put everything back as it was when the checkpoint was written."""
+    for network, optimizer, state in (
+        (trainee.generator, trainee.generator_optimizer, generator),
+        (trainee.discriminator, trainee.discriminator_optimizer, discriminator),
+    ):
+        chosen = [dict(group) for group in optimizer.param_groups]
+        try:
+            network.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError.other_network(checkpoint.generator, _reason(error)) from error
+        # Rates and decays are those of the configuration, not those it had when this was written.
+        for group, settings in zip(optimizer.param_groups, chosen, strict=True):
+            group |= {name: value for name, value in settings.items() if name != "params"}
+    progress = generator["progress"]
     trainee.step, trainee.epoch = progress["step"], progress["epoch"]
     trainee.position = progress["position"]
     torch.set_rng_state(progress["rng"])
-    on_log(f"Going on from {checkpoint.generator.name}: step {trainee.step}.")
+    if (device := _device(trainee)).type == "cuda" and "cuda_rng" in progress:
+        torch.cuda.set_rng_state(progress["cuda_rng"], device)
 
 
-def load_matching(network: nn.Module, state: dict[str, Tensor]) -> str:
-    """Copy tensors of equal name and shape into `network`; returns what was and was not used."""
+def _begin_from(base: Checkpoint, trainee: Trainee, on_log: OnLog) -> None:
+    """Take the weights of a base, as far as they fit, and say how far that is."""
+    for path, network in (
+        (base.generator, trainee.generator),
+        (base.discriminator, trainee.discriminator),
+    ):
+        on_log(f"Starting from {path.name}: {load_matching(network, _read(path)['model'], path)}.")
+
+
+def load_matching(network: nn.Module, state: dict[str, Tensor], path: Path) -> str:
+    """Copy tensors of equal name and shape into `network`; returns what was and was not used.
+
+    Raises:
+        TrainingError: No tensor fits.
+    """
     own = network.state_dict()
     used = {
         name: tensor
         for name, tensor in state.items()
         if name in own and own[name].shape == tensor.shape
     }
+    if not used:
+        raise TrainingError.base_fits_nowhere(path, sorted(state))
     network.load_state_dict(used, strict=False)
     kept = sorted(set(own) - set(used))
     unused = sorted(set(state) - set(used))
@@ -155,3 +277,10 @@ def load_matching(network: nn.Module, state: dict[str, Tensor]) -> str:
     if unused:
         told += f"; not used: {', '.join(unused[:5])}" + (" ..." if len(unused) > 5 else "")
     return told
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    # The first line of torch's own messages often says only whose they are.
+    line = lines[1].strip() if len(lines) > 1 and lines[0].endswith(":") else "".join(lines[:1])
+    return line[:200] or type(error).__name__

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,6 +21,7 @@ from sovits.models.synthesizer import TrainBatch
 from sovits.types import Spectrogram, Wave
 
 FEATURES_SUFFIX = ".features.safetensors"
+STORED = ("wave", "content", "f0", "voiced", "volume")
 LONG_EVERY = 10  # every so many batches holds few long crops instead of many short ones
 LONG_FACTOR = 4  # how many times longer, so that attention also meets the lengths of conversion
 
@@ -55,8 +56,12 @@ def list_recordings(filelist: Path, config: Config) -> list[Recording]:
     """
     if not filelist.is_file():
         raise DatasetError.no_filelist(filelist)
+    try:
+        lines = filelist.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError.not_a_filelist(filelist, "it is not UTF-8 text") from error
     recordings = []
-    for line in filelist.read_text("utf-8").splitlines():
+    for line in lines:
         if not line.strip():
             continue
         clip = Path(line.strip())
@@ -75,17 +80,24 @@ def list_recordings(filelist: Path, config: Config) -> list[Recording]:
 def _checked_frames(path: Path, config: Config) -> int:
     """Return how many frames `path` holds, once its settings are known to be the voice's."""
     audio = config.voice.audio
-    with safe_open(path, framework="pt") as features:
-        found = features.metadata() or {}
-        expected = {
-            "content": config.voice.content,
-            "sample_rate": str(audio.sample_rate),
-            "hop_length": str(audio.hop_length),
-        }
-        for key, value in expected.items():
-            if found.get(key) != value:
-                raise DatasetError.other_features(path, key, found.get(key), value)
-        return int(features.get_slice("f0").get_shape()[-1])
+    try:
+        with safe_open(path, framework="pt") as features:
+            found = features.metadata() or {}
+            shapes = {name: features.get_slice(name).get_shape() for name in STORED}
+    except (OSError, SafetensorError) as error:
+        raise DatasetError.damaged_features(path, str(error)) from error
+    expected = {
+        "content": config.voice.content,
+        "sample_rate": str(audio.sample_rate),
+        "hop_length": str(audio.hop_length),
+    }
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise DatasetError.other_features(path, key, found.get(key), value)
+    channels, frames = config.voice.synthesizer.content_channels, int(shapes["f0"][-1])
+    if shapes["content"][0] != channels:
+        raise DatasetError.other_features(path, "channels", shapes["content"][0], str(channels))
+    return frames
 
 
 class Batches(Dataset[Crops]):
@@ -118,7 +130,8 @@ class Batches(Dataset[Crops]):
         chosen = [order[i % len(order)] for i in range(index * size, (index + 1) * size)]
         rng = random.Random(f"{seed}/{index}")  # noqa: S311
         frames = self.train.context_frames
-        if index % LONG_EVERY == LONG_EVERY - 1:
+        # Counted over epochs, so that the few batches of a small data set get there too.
+        if (self.epoch * len(self) + index) % LONG_EVERY == LONG_EVERY - 1:
             frames *= LONG_FACTOR
             chosen = chosen[: max(1, size // LONG_FACTOR)]
         crops = [self._crop(self.recordings[i], frames, rng) for i in chosen]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sovits.config import Config
-from sovits.errors import TrainingError
-from sovits.legacy.settings import config_to_json, read_config
+from sovits.device import choose_device
+from sovits.errors import ConfigError, Interrupted, OutputError
+from sovits.legacy.settings import read_config, write_config
+from sovits.models.decoders.nsf_hifigan import NsfHifiGan
 from sovits.models.discriminator import Discriminator
 from sovits.models.synthesizer import Synthesizer
+from sovits.train.changes import tell_changes
 from sovits.train.checkpoint import (
     list_checkpoints,
     prune_checkpoints,
@@ -25,8 +27,13 @@ from sovits.train.checkpoint import (
     save_checkpoint,
 )
 from sovits.train.dataset import Batches, Crops, list_recordings
+from sovits.train.interruption import Interruption, ignore_in_worker
+from sovits.train.log import Log
 from sovits.train.step import Objective, Trainee, train_step
 from sovits.train.validate import held_out_distance
+
+SAVE_SECONDS = 600.0
+"""Longest time from one checkpoint to the next (s), so that a crash costs little."""
 
 
 @dataclass(frozen=True)
@@ -46,48 +53,67 @@ def fit(
     max_steps: int | None = None,
     max_seconds: float | None = None,
     device: str | None = None,
+    tensorboard: bool = False,
     on_log: Callable[[str], None],
 ) -> Outcome:
     """Train the voice that `config_path` describes, from where `model_dir` left off.
+
+    Ctrl-C and SIGTERM are heard between two steps. Whatever ends a training, one that goes on from
+    its checkpoint makes the same weights as one that was never interrupted.
 
     Args:
         config_path: `config.json`; a copy is kept beside the checkpoints.
         model_dir: Holds checkpoints and logs. An interrupted training goes on from the newest.
         reset_optimizer: Begin with fresh optimizers.
-        max_steps: Stop, and save, when this many steps are done in all.
+        max_steps: Stop, and save, when this many steps are done in all; with accumulated gradients,
+            when the group that it falls into is done.
         max_seconds: Stop, and save, after this much time.
-        device: Such as `cpu` or `cuda:0`; the best there is if not given.
+        device: Such as `cpu` or `cuda:0`; CUDA if there is any, else the CPU, if not given.
+        tensorboard: Write event files for TensorBoard into `model_dir`.
         on_log: Told one line at a time.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is wrong, or there is no such device.
         DatasetError: Features are missing or were made with other settings.
-        TrainingError: A term of the loss is not finite, or no checkpoint can be read.
+        OutputError: A checkpoint cannot be written; older ones are as they were.
+        TrainingError: A term of the loss is not finite, or no checkpoint can be read or fits.
+        Interrupted: Someone asked the training to end. It is saved.
     """
     config, remarks = read_config(config_path)
     for remark in remarks:
         on_log(remark)
-    model_dir.mkdir(parents=True, exist_ok=True)
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError.wrong_value("max_steps", max_steps, "at least 1")
+    fabric = _fabric(device)
     torch.manual_seed(config.train.seed)
-    fabric = Fabric(
-        accelerator=_accelerator(device),
-        devices=[int(device.partition(":")[2])] if device and ":" in device else 1,
-        # Not Fabric's mixed precision, which would round the pitch in each batch as well.
-        precision="32-true",
-    )
     if config.train.precision == "fp16":
         on_log("fp16_run: training in bfloat16, which is as fast and cannot overflow.")
-    voice = config.voice
     batches = Batches(list_recordings(Path(config.train.training_files), config), config)
     held_out = list_recordings(Path(config.train.validation_files), config)
-    trainee = _trainee(config)
-    found = resume(model_dir, trainee, on_log)
-    if reset_optimizer and found:
+    trainee = _trainee(config, fabric.device)
+    try:
+        model_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError.cannot_write(model_dir, error.strerror or str(error)) from error
+    begun_from = resume(model_dir, trainee, on_log)
+    beside = model_dir / "config.json"
+    if trainee.step:
+        tell_changes(beside, config, on_log)
+    if begun_from is None:
+        on_log(f"Starting from random weights: there is no checkpoint in {model_dir}.")
+    elif reset_optimizer:
         trainee.generator_optimizer.state.clear()
         trainee.discriminator_optimizer.state.clear()
         on_log("The optimizers start afresh.")
-    if not found:
-        on_log("Starting from random weights: there is no checkpoint in " + str(model_dir))
+    by_step = config.train.name_by_step
+    if not by_step and trainee.step and begun_from and begun_from.number > trainee.epoch + 1:
+        by_step = True  # a smaller number would make the newest look old
+        on_log("Checkpoints are named by step, as those that are there already.")
+    write_config(beside, config)
+    last = min(config.train.epochs * len(batches), max_steps or config.train.epochs * len(batches))
+    if trainee.epoch >= config.train.epochs or (max_steps and trainee.step >= max_steps):
+        on_log(f"Nothing to do: {trainee.step} of {last} steps are done.")
+        return Outcome(trainee.step, 0.0, list_checkpoints(model_dir)[-1].generator)
     synthesizer = trainee.generator
     trainee.generator, trainee.generator_optimizer = fabric.setup(
         trainee.generator, trainee.generator_optimizer
@@ -98,47 +124,71 @@ def fit(
     objective = Objective(config, fabric.device)
     half = config.train.precision != "fp32"
     arithmetic = torch.autocast(fabric.device.type, torch.bfloat16, enabled=half)
-    _write_json(model_dir / "config.json", config_to_json(config))
-    log = _Log(model_dir, on_log)
-    begun = time.monotonic()
+
+    def validate() -> None:
+        with torch.random.fork_rng():
+            distance = held_out_distance(synthesizer, held_out, config.voice)
+        log.held_out(trainee.step, distance)
 
     def save() -> Path:
-        number = trainee.step if config.train.name_by_step else trainee.epoch + 1
+        number = trainee.step if by_step else trainee.epoch + 1
         save_checkpoint(model_dir, number, trainee, config.train.learning_rate)
-        prune_checkpoints(model_dir, config.train.keep_checkpoints)
+        prune_checkpoints(model_dir, config.train.keep_checkpoints, number)
         return model_dir / f"G_{number}.pth"
 
-    if max_steps is not None and trainee.step >= max_steps:
-        on_log(f"Nothing to do: {trainee.step} of {max_steps} steps are done.")
-        return Outcome(trainee.step, 0.0, list_checkpoints(model_dir)[-1].generator)
-    try:
-        for crops, last_of_group in _steps(trainee, batches, config, fabric):
-            terms = train_step(fabric, trainee, objective, crops, arithmetic, update=last_of_group)
+    log = Log(model_dir, on_log, begun=trainee.step, last=last, tensorboard=tensorboard)
+    steps = _steps(trainee, batches, config, fabric)
+    with closing(log), Interruption() as asked, closing(steps):
+        begun = saved = time.monotonic()
+        first, due = trainee.step + 1, False
+        if not trainee.step:
+            validate()
+        for crops, whole in steps:
+            terms = train_step(fabric, trainee, objective, crops, arithmetic, update=whole)
             trainee.step += 1
             trainee.position += 1
-            if trainee.step % config.train.log_interval == 0:
-                log.terms(trainee, terms, time.monotonic() - begun)
-            spent = max_seconds is not None and time.monotonic() - begun >= max_seconds
-            if trainee.step == max_steps or spent:
+            if trainee.step == first or trainee.step % config.train.log_interval == 0:
+                log.terms(trainee, terms)
+            due = due or trainee.step % config.train.eval_interval == 0
+            if not whole:  # gradients of half a group are in no checkpoint
+                continue
+            now = time.monotonic()
+            spent = max_seconds is not None and now - begun >= max_seconds
+            if asked.signal or spent or (max_steps is not None and trainee.step >= max_steps):
                 break
-            if trainee.step % config.train.eval_interval == 0:
-                with torch.random.fork_rng():
-                    log.held_out(trainee, held_out_distance(synthesizer, held_out, voice))
+            if due:
+                validate()
+            if due or now - saved >= SAVE_SECONDS:
                 save()
-    except KeyboardInterrupt:
+                saved, due = time.monotonic(), False
+        if asked.signal:
+            on_log(f"Interrupted. Step {trainee.step} is saved in {save()}; train again to go on.")
+            raise Interrupted(asked.signal)
+        validate()
         path = save()
-        on_log(f"Interrupted; step {trainee.step} is saved in {path}.")
-        raise
-    with torch.random.fork_rng():
-        log.held_out(trainee, held_out_distance(synthesizer, held_out, voice))
-    path = save()
     on_log(f"Step {trainee.step} is saved in {path}.")
     return Outcome(trainee.step, time.monotonic() - begun, path)
 
 
-def _trainee(config: Config) -> Trainee:
-    generator = Synthesizer(config.voice.synthesizer, config.voice.audio)
-    discriminator = Discriminator(config.discriminator)
+def _fabric(device: str | None) -> Fabric:
+    """Return what moves and differentiates, on a device that is known to be there."""
+    kind, _, index = choose_device(device or "auto").partition(":")
+    return Fabric(
+        accelerator=kind,
+        devices=[int(index)] if index and kind == "cuda" else 1,
+        # Not Fabric's mixed precision, which would round the pitch in each batch as well.
+        precision="32-true",
+    )
+
+
+def _trainee(config: Config, device: torch.device) -> Trainee:
+    # On their device before there are optimizers, whose states are read onto that of the weights.
+    generator = Synthesizer(config.voice.synthesizer, config.voice.audio).to(device)
+    if isinstance(generator.dec, NsfHifiGan):
+        # The layer that mixes the harmonics is one gain for all of them. Left free it shrinks to
+        # nothing before the rest has learnt what they are good for, and never comes back.
+        generator.dec.m_source.requires_grad_(False)
+    discriminator = Discriminator(config.discriminator).to(device)
     train = config.train
 
     def optimizer(network: torch.nn.Module) -> torch.optim.AdamW:
@@ -155,7 +205,7 @@ def _trainee(config: Config) -> Trainee:
 
 def _steps(
     trainee: Trainee, batches: Batches, config: Config, fabric: Fabric
-) -> Iterator[tuple[Crops, bool]]:
+) -> Generator[tuple[Crops, bool]]:
     """Yield batches from where `trainee` stands to the last epoch, with the rates set."""
     train = config.train
     while trainee.epoch < train.epochs:
@@ -169,6 +219,7 @@ def _steps(
             batch_size=None,
             sampler=range(trainee.position, len(batches)),
             num_workers=train.num_workers,
+            worker_init_fn=ignore_in_worker,
             # A generator of its own: the loader must not draw from the one that is resumed.
             generator=torch.Generator(),
         )
@@ -176,41 +227,3 @@ def _steps(
             group_done = (trainee.step + 1) % train.accumulate == 0
             yield fabric.to_device(crops), group_done
         trainee.epoch, trainee.position = trainee.epoch + 1, 0
-
-
-class _Log:
-    """Lines for people, `train.jsonl` for programs, and TensorBoard if it is installed."""
-
-    def __init__(self, folder: Path, on_log: Callable[[str], None]) -> None:
-        self.path, self.on_log = folder / "train.jsonl", on_log
-
-    def terms(self, trainee: Trainee, terms: dict[str, Tensor], seconds: float) -> None:
-        """Tell the terms of one step."""
-        values = {name: round(term.item(), 4) for name, term in terms.items()}
-        told = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
-        self.on_log(f"step {trainee.step}  epoch {trainee.epoch + 1}  {told}  ({seconds:.0f} s)")
-        self._write({"step": trainee.step, "epoch": trainee.epoch + 1, **values})
-
-    def held_out(self, trainee: Trainee, distance: float) -> None:
-        """Tell how far held-out clips are from what the voice makes of them."""
-        self.on_log(f"step {trainee.step}  held-out log-mel distance {distance:.4f}")
-        self._write({"step": trainee.step, "held_out_mel": round(distance, 5)})
-
-    def _write(self, entry: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-
-def _accelerator(device: str | None) -> str:
-    if device is None:
-        return "auto"
-    kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise TrainingError.unknown_device(device)
-    return kind
-
-
-def _write_json(path: Path, table: object) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(path)
