@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from tyro.conf import arg
 
 from sovits.cli.models import CONFIG, LOGS
 from sovits.cli.progress import note
-from sovits.errors import ConfigError, UsageError
+from sovits.errors import ConfigError, Interrupted, UsageError
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Train:
     model_path: Annotated[Path, arg(aliases=("-m",))] = LOGS
     """Folder for checkpoints and logs; a training in it goes on."""
     tensorboard: Annotated[bool, arg(aliases=("-t",))] = False
-    """Serve TensorBoard while training. -nt: do not."""
+    """Log for TensorBoard too, and serve it while training. -nt: do not."""
     reset_optimizer: Annotated[bool, arg(aliases=("-r",))] = False
     """Go on with fresh optimizers."""
     max_steps: Annotated[int | None, arg(metavar="N")] = None
@@ -47,22 +47,21 @@ class Train:
                 raise UsageError.needs_extra("train", package)
         from sovits.train import fit
 
-        with _tensorboard(self.model_path) if self.tensorboard else _nothing():
-            fit(
-                self.config_path,
-                self.model_path,
-                reset_optimizer=self.reset_optimizer,
-                max_steps=self.max_steps,
-                device=None if self.device == "auto" else self.device,
-                on_log=note,
-            )
+        try:
+            with _tensorboard(self.model_path) if self.tensorboard else nullcontext():
+                fit(
+                    self.config_path,
+                    self.model_path,
+                    reset_optimizer=self.reset_optimizer,
+                    max_steps=self.max_steps,
+                    device=None if self.device == "auto" else self.device,
+                    tensorboard=self.tensorboard,
+                    on_log=note,
+                )
+        except Interrupted as end:  # it has said where the training is saved
+            return end.status
         print(self.model_path)
         return 0
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

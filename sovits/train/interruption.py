@@ -7,15 +7,18 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-ASKING = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C, and what a machine sends before it shuts down."""
+ASKING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Ctrl-C, what a machine sends before it shuts down, and the end of the terminal's session."""
 
 
 class Interruption:
-    """Takes note of the first Ctrl-C or SIGTERM instead of dying of it.
+    """Takes note of the first signal of `ASKING` instead of dying of it.
 
     A second one acts as it would have before, for whoever cannot wait for the end of the step.
-    Signals reach only the main thread; in others nothing changes.
+    Those that are ignored, as under nohup, stay ignored. Signals reach only the main thread; in
+    others nothing changes.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,8 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in ASKING:
-                self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

@@ -176,7 +176,7 @@ def test_train_hands_everything_on(
         (
             Path("c.json"),
             Path("mine"),
-            {"reset_optimizer": True, "max_steps": 5, "device": None},
+            {"reset_optimizer": True, "max_steps": 5, "device": None, "tensorboard": False},
         )
     ]
     assert capsys.readouterr() == ("mine\n", "step 1\n")
@@ -206,7 +206,8 @@ def test_train_serves_tensorboard_for_as_long_as_it_lasts(
 
         def wait(self) -> None: ...
 
-    def fit(*_: Any, **__: Any) -> None:
+    def fit(*_: Any, tensorboard: bool, **__: Any) -> None:
+        assert tensorboard
         events.append("fit")
         raise KeyboardInterrupt
 
