@@ -19,7 +19,7 @@ from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
 from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
 from sovits.legacy.clusters import read_clusters
-from sovits.legacy.limits import check_finite, check_ranges, check_shape
+from sovits.legacy.limits import check_finite, check_ranges, check_shape, parameters
 from sovits.legacy.settings import MAX_BYTES, read_config
 from sovits.legacy.unpickle import reason
 from sovits.models.synthesizer import Synthesizer
@@ -31,6 +31,8 @@ FORMAT = "sovits-voice-1"
 HUB = "hub:"
 NEIGHBOURS = 4  # frames of a native index that are mixed
 VOICES = ASSETS / "voices"
+SLACK = 4  # how far the number of a network's parameters may be misjudged
+MOST_SMALL = 1e6  # parameters of a network that may be built whatever the file holds
 
 
 @dataclass
@@ -263,14 +265,15 @@ def _read_legacy(path: Path, settings: Path | None) -> Voice:
 
 
 def _assemble(path: Path, config: VoiceConfig, state: State, *, folded: bool) -> Voice:
-    """Build the network, once every tensor is known to be there and of the right shape."""
-
-    def network() -> Synthesizer:
-        made = Synthesizer(config.synthesizer, config.audio, posterior=False)
-        return made.fold() if folded else made
-
-    with torch.device("meta"):
-        wanted = {name: tuple(like.shape) for name, like in network().state_dict().items()}
+    """Build the network, once the file is known to be large enough, and fill all of it."""
+    held = sum(tensor.numel() for tensor in state.values())
+    described = parameters(config.audio, config.synthesizer, posterior=False)
+    if described > SLACK * held + MOST_SMALL:
+        raise VoiceError.too_small(path, held, described)
+    synthesizer = Synthesizer(config.synthesizer, config.audio, posterior=False)
+    if folded:
+        synthesizer.fold()
+    wanted = {name: tuple(like.shape) for name, like in synthesizer.state_dict().items()}
     if missing := sorted(wanted.keys() - state.keys()):
         raise VoiceError.incomplete(path, missing)
     for name, shape in wanted.items():
@@ -278,7 +281,6 @@ def _assemble(path: Path, config: VoiceConfig, state: State, *, folded: bool) ->
             raise VoiceError.wrong_shape(path, name, found, shape)
         if not state[name].is_floating_point():
             raise VoiceError.damaged(path, f"{name} is of type {state[name].dtype}")
-    synthesizer = network()
     synthesizer.load_state_dict({name: state[name].float() for name in wanted})
     synthesizer.fold()
     _check_finite(path, synthesizer.state_dict())
