@@ -14,7 +14,7 @@ from sovits.errors import ConfigError
 
 T = TypeVar("T")
 
-DecoderKind = Literal["hifi-gan", "istft", "ms-istft", "mb-istft"]
+DecoderKind = Literal["hifi-gan", "istft", "ms-istft", "mb-istft", "harmonic"]
 StereoMode = Literal["mono", "side", "both"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -110,8 +110,10 @@ class SynthesizerConfig:
     predicts_f0: bool = True
     """Whether there is an F0 decoder (auto pitch)."""
 
-    def samples_per_frame(self) -> int:
-        """Return how many samples the decoder makes of one frame."""
+    def samples_per_frame(self) -> int | None:
+        """Return how many samples the decoder makes of one frame; None if it makes any number."""
+        if self.decoder == "harmonic":
+            return None
         total = 1
         for rate in self.upsample_rates:
             total *= rate
@@ -164,6 +166,8 @@ class TrainConfig:
     """Weight of the mel loss."""
     kl_weight: float = 1.0
     """Weight of the divergence between posterior and prior."""
+    stft_weight: float = 0.0
+    """Weight of a full-band STFT loss at several resolutions; it teaches harmonics sooner."""
     feature_weight: float = 2.0
     """Weight of the feature matching loss."""
     keep_checkpoints: int = 3
@@ -216,7 +220,7 @@ class VoiceConfig:
 
     def __post_init__(self) -> None:
         made, needed = self.synthesizer.samples_per_frame(), self.audio.hop_length
-        if made != needed:
+        if made is not None and made != needed:
             raise ConfigError(
                 f"The {self.synthesizer.decoder} decoder makes {made} samples a frame, but "
                 f"hop_length is {needed}. Change upsample_rates so that both agree."
@@ -291,6 +295,8 @@ class ConvertOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError.wrong_value(name, value, f"between {low:g} and {high:g}")
+        for name, kind in (("stereo", StereoMode), ("precision", Precision)):
+            typed(kind, getattr(self, name), name)
         if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
             raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
         if self.retrieval_ratio and self.retrieval is None:

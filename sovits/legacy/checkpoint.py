@@ -156,6 +156,8 @@ def _seen(state: State) -> dict[str, Any]:
 def _decoder(state: State) -> str:
     if any(name.startswith("dec.m_source.") for name in state):
         return "hifi-gan"
+    if "dec.head.weight" in state:
+        return "harmonic"
     if any(name.startswith("dec.multistream_conv_post.") for name in state):
         return "ms-istft"
     if any(name.startswith("dec.subband_conv_post.") for name in state):

@@ -56,6 +56,7 @@ SETTINGS = (
     Setting("train.context_frames", "train", "context_frames", 1, 100_000),
     Setting("train.c_mel", "train", "mel_weight", 0, 1e6),
     Setting("train.c_kl", "train", "kl_weight", 0, 1e6),
+    Setting("train.c_stft", "train", "stft_weight", 0, 1e6),
     Setting("train.c_fm", "train", "feature_weight", 0, 1e6),
     Setting("train.keep_ckpts", "train", "keep_checkpoints", 0, 1e9),
     Setting("train.num_workers", "train", "num_workers", 0, 1024),

@@ -116,14 +116,24 @@ def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
         raise ConfigError.too_large(count, MAX_PARAMETERS)
 
 
-def parameters(audio: AudioConfig, synthesizer: SynthesizerConfig) -> float:
-    """Return roughly how many parameters the network has, without building it."""
+def parameters(
+    audio: AudioConfig, synthesizer: SynthesizerConfig, *, posterior: bool = True
+) -> float:
+    """Return roughly how many parameters the network has, without building it.
+
+    Args:
+        audio: How sound is cut into frames.
+        synthesizer: Shape of the network.
+        posterior: Whether to count the posterior encoder, which only training needs.
+    """
     s, width = synthesizer, float(synthesizer.hidden_channels)
     layer = width * (4 * width + 2 * s.filter_channels * s.kernel_size)
     wavenet = width * (2 * width * 5 + 2 * width + 2 * s.speaker_channels)
     total = (1 + s.predicts_f0) * s.n_layers * layer
-    total += (s.posterior_layers + 4 * s.flow_layers) * wavenet
-    total += width * (audio.n_bins + 4 * s.inter_channels + 5 * s.content_channels)
+    total += 4 * s.flow_layers * wavenet
+    if posterior:
+        total += s.posterior_layers * wavenet + width * (audio.n_bins + 2 * s.inter_channels)
+    total += width * (2 * s.inter_channels + 5 * s.content_channels)
     total += float(s.n_speakers) * s.speaker_channels
     channels = float(s.upsample_initial_channels)
     total += channels * (7 * s.inter_channels + s.speaker_channels)
@@ -131,7 +141,12 @@ def parameters(audio: AudioConfig, synthesizer: SynthesizerConfig) -> float:
         kernel * len(dilations)
         for kernel, dilations in zip(s.resblock_kernel_sizes, s.resblock_dilations, strict=True)
     )
-    for kernel in s.upsample_kernel_sizes:
+    for i, kernel in enumerate(s.upsample_kernel_sizes):
         channels /= 2
         total += channels * (2 * channels * kernel + channels * convolutions)
+        if s.decoder == "hifi-gan":
+            total += channels * 2 * math.prod(s.upsample_rates[i + 1 :])
+    if s.decoder != "hifi-gan":
+        bands = 1 if s.decoder == "istft" else s.subbands
+        total += 7 * channels * bands * (s.istft_n_fft + 2)
     return total

@@ -11,6 +11,9 @@ from sovits.models.discriminator import Judgement
 from sovits.models.encoders import Gaussian
 from sovits.types import Mask
 
+FULL_BAND = ((2048, 512, 2048), (1024, 256, 1024), (512, 128, 512))
+"""Window, hop and window length (samples) of the full-band STFT loss."""
+
 
 def divergence(z_prior: Tensor, posterior: Gaussian, prior: Gaussian, mask: Mask) -> Tensor:
     """Return the KL divergence of posterior and prior, summed over channels, per frame."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sovits.config import AudioConfig, SynthesizerConfig
 from sovits.models.convolution import fold_weight_norm
+from sovits.models.decoders.harmonic import HarmonicDecoder
 from sovits.models.decoders.istft import istft_decoder
 from sovits.models.decoders.nsf_hifigan import NsfHifiGan
 from sovits.models.encoders import (
@@ -69,11 +70,7 @@ class Synthesizer(nn.Module):
         self.emb_g = nn.Embedding(config.n_speakers, config.speaker_channels)
         self.pre = nn.Conv1d(config.content_channels, hidden, 5, padding=2)
         self.enc_p = PriorEncoder(config)
-        self.dec = (
-            NsfHifiGan(config, audio.sample_rate, audio.hop_length)
-            if config.decoder == "hifi-gan"
-            else istft_decoder(config)
-        )
+        self.dec = _decoder(config, audio)
         self.enc_q = PosteriorEncoder(config, audio.n_bins) if posterior else None
         self.flow = Flow(config)
         self.f0_decoder = F0Decoder(config) if config.predicts_f0 else None
@@ -210,10 +207,18 @@ class Synthesizer(nn.Module):
         phase: Tensor | None,
         noise: NoiseSource | None,
     ) -> tuple[Wave, Tensor | None]:
-        if isinstance(self.dec, NsfHifiGan):
+        if isinstance(self.dec, NsfHifiGan | HarmonicDecoder):
             return self.dec(z, speaker, f0, phase=phase, noise=noise), None
         wave, bands = self.dec(z)
         return wave, bands
+
+
+def _decoder(config: SynthesizerConfig, audio: AudioConfig) -> nn.Module:
+    if config.decoder == "hifi-gan":
+        return NsfHifiGan(config, audio.sample_rate, audio.hop_length)
+    if config.decoder == "harmonic":
+        return HarmonicDecoder(config, audio)
+    return istft_decoder(config)
 
 
 def slice_frames(x: Tensor, start: Tensor, frames: int) -> Tensor:

@@ -16,7 +16,6 @@ from sovits.config import Config
 from sovits.device import choose_device
 from sovits.errors import ConfigError, Interrupted, OutputError
 from sovits.legacy.settings import read_config, write_config
-from sovits.models.decoders.nsf_hifigan import NsfHifiGan
 from sovits.models.discriminator import Discriminator
 from sovits.models.synthesizer import Synthesizer
 from sovits.train.changes import tell_changes
@@ -184,10 +183,6 @@ def _fabric(device: str | None) -> Fabric:
 def _trainee(config: Config, device: torch.device) -> Trainee:
     # On their device before there are optimizers, whose states are read onto that of the weights.
     generator = Synthesizer(config.voice.synthesizer, config.voice.audio).to(device)
-    if isinstance(generator.dec, NsfHifiGan):
-        # The layer that mixes the harmonics is one gain for all of them. Left free it shrinks to
-        # nothing before the rest has learnt what they are good for, and never comes back.
-        generator.dec.m_source.requires_grad_(False)
     discriminator = Discriminator(config.discriminator).to(device)
     train = config.train
 

@@ -61,6 +61,10 @@ class Objective:
         if out.predicted_log_f0 is not None:
             error = (out.predicted_log_f0.float() - out.log_f0) * crops.batch.mask
             terms["f0"] = error.square().sum() / crops.batch.mask.sum()
+        if train.stft_weight:
+            terms["stft"] = train.stft_weight * losses.stft_distance(
+                crops.wave, wave, losses.FULL_BAND
+            )
         if self.pqmf is not None and out.bands is not None:
             resolutions = list(
                 zip(

@@ -24,7 +24,7 @@ def held_out_distance(
 ) -> float:
     """Return the mean absolute log-mel distance of copies from the original clips.
 
-    The copies are made from content and pitch alone, without noise, as in conversion.
+    The copies are made from content and pitch alone, at the mean of the prior.
     """
     if not isinstance(synthesizer, Synthesizer):
         raise TypeError(f"{type(synthesizer).__name__} cannot convert.")
@@ -41,7 +41,7 @@ def held_out_distance(
             features["voiced"][None, :frames].to(device),
             torch.tensor([recording.speaker], device=device),
             volume=features["volume"][None, :frames].to(device),
-            deterministic=True,
+            noise_scale=0.0,
         )
         real = features["wave"][: frames * voice.audio.hop_length].float().to(device) / 32768
         distances.append(float((log_mel(copy) - log_mel(real[None])).abs().mean()))
