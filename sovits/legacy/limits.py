@@ -11,6 +11,8 @@ from sovits.legacy.keys import SETTINGS
 
 MAX_PARAMETERS = 1e9
 """Parameters of the largest network that is built; so-vits-svc has 5e7."""
+HARMONIC_BLOCKS = 7
+"""Blocks of the harmonic decoder, each with two layers of twice its width."""
 MAX_ITEMS = 64
 """Entries of the longest list of numbers."""
 MAX_TEXT = 4096
@@ -137,6 +139,8 @@ def parameters(
     total += float(s.n_speakers) * s.speaker_channels
     channels = float(s.upsample_initial_channels)
     total += channels * (7 * s.inter_channels + s.speaker_channels)
+    if s.decoder == "harmonic":
+        return total + channels * (4 * audio.n_bins + HARMONIC_BLOCKS * 4 * channels)
     convolutions = (2 if s.resblock == "1" else 1) * sum(
         kernel * len(dilations)
         for kernel, dilations in zip(s.resblock_kernel_sizes, s.resblock_dilations, strict=True)
