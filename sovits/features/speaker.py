@@ -22,7 +22,7 @@ SPEAKER = WeightsFile(
     sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
     bytes=17_090_379,
     bundled="speaker-encoder.safetensors",
-    bundled_sha256="dc8211f31a4646f91fbf661ae34a87eb184ac0909fa69062ec2299348069be45",
+    bundled_sha256="113fd42c5facdc20d8133c9e8f502ac3a06c80ef697ac244900b01b0384d372a",
     package=("resemblyzer:pretrained.pt",),
 )
 """Weights of the speaker encoder."""

@@ -86,9 +86,9 @@ def main() -> None:
         kept = {name: t for name, t in tensors.items() if name.startswith(("lstm.", "linear."))}
         save(
             options.out / "speaker-encoder.safetensors",
-            kept,
+            {name: tensor.half() for name, tensor in kept.items()},
             {
-                "network": "GE2E speaker encoder",
+                "network": "GE2E speaker encoder, float16",
                 "source": f"package Resemblyzer, {SPEAKER}",
                 "version": "0.1.4",
                 "sha256": SPEAKER_SHA256,
