@@ -110,9 +110,10 @@ def _share_of_pages(file: IO[bytes], size: int) -> float | None:
 
 
 def mp3_seconds(path: Path) -> float | None:
-    """Return how long an MP3 file says that it is, with its padding, in its first frame (s).
+    """Return how long an MP3 file says that it is at least, in its first frame (s).
 
-    Only files with variable rates, and those made by LAME, say so.
+    Only files with variable rates, and those made by LAME, say so. Its last two frames may be the
+    encoder's padding, which decoders take away.
     """
     with path.open("rb") as file:
         head = file.read(10)
@@ -131,6 +132,6 @@ def mp3_seconds(path: Path) -> float | None:
                 version, index = start[1] >> 3 & 3, start[2] >> 2 & 3
                 if index < 3 and version in MPEG:
                     samples, divisor = MPEG[version]
-                    (frames,) = struct.unpack_from(">I", data, at + 8)
-                    return float(frames * samples * divisor / MPEG_RATES[index])
+                    frames = int.from_bytes(data[at + 8 : at + 12])
+                    return max(0, frames - 2) * samples * divisor / MPEG_RATES[index]
     return None

@@ -288,7 +288,7 @@ def test_an_mp3_says_how_long_it_is(tmp_path: Path, rate: int, channels: int) ->
     write(path, 0.1 * torch.randn(channels, 2 * rate), rate)
     seconds = mp3_seconds(path)
     assert seconds is not None
-    assert 2.0 <= seconds < 2.0 + 3 * 1152 / rate
+    assert abs(seconds - 2.0) < 2 * 1152 / rate
     path.write_bytes(b"ID3\x03\0\0\0\0\x10\0" + bytes(2048) + path.read_bytes())
     assert mp3_seconds(path) == seconds
     encoded(path, "libmp3lame", song(), RATE, write_xing="0")

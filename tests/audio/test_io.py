@@ -166,6 +166,12 @@ def test_samples_beyond_full_scale_are_kept_in_floating_files_and_clipped_in_oth
     torch.testing.assert_close(read(tmp_path / "b.wav")[0], wave.clamp(-1, 1), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3", ".opus"])
+def test_lossy_files_are_clipped_too(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / f"a{suffix}", 10 * song(), RATE)
+    assert 0.9 < read(tmp_path / f"a{suffix}")[0].abs().max() < 2
+
+
 def test_a_wave_of_one_dimension_is_mono(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", torch.rand(100), RATE)
     assert read(tmp_path / "a.wav")[0].shape == (1, 100)
