@@ -42,13 +42,16 @@ def hum(seconds: float, hz: float = 120.0, sample_rate: int = 16_000) -> Tensor:
 
 
 def test_the_bundled_network_gives_what_resemblyzer_gives() -> None:
-    """The largest entries of resemblyzer 0.1.4's embed_utterance on the same sound."""
+    """The largest entries of resemblyzer 0.1.4's embed_utterance on the same sound.
+
+    Its weights are stored in half precision here, which moves entries by up to 4e-4.
+    """
     expected = {89: 0.18379, 203: 0.17976, 206: 0.16329, 121: 0.16132, 87: 0.15833, 136: 0.1549}
     expected |= {24: 0.1543, 199: 0.15234, 247: 0.15177, 72: 0.14734, 9: 0.14713, 162: 0.14136}
     found = encoder().embed_prepared(hum(4.0))
     assert {int(index) for index in found.topk(12).indices} == expected.keys()
     for index, value in expected.items():
-        assert float(found[index]) == pytest.approx(value, abs=2e-4)
+        assert float(found[index]) == pytest.approx(value, abs=6e-4)
 
 
 def test_an_embedding_is_a_unit_vector_that_is_nowhere_negative() -> None:
