@@ -97,7 +97,7 @@ class PitchExtractor(ABC):
     spec: PitchSpec
     sample_rate: int | None = None
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, wave: Wave, sample_rate: int, hop_length: int) -> Pitch:
         """Return the pitch of each frame.
 

@@ -79,7 +79,8 @@ class Fcpe(nn.Module):
 
     def statistics(self, mel: Mel, core: slice) -> Tensor:
         """Return sum, sum of squares and number `[3, groups]` of what the group norm sees."""
-        x = self.enter(mel[None])[..., core].double().view(self.GROUPS, -1)
+        # In double precision, which Apple's GPUs lack.
+        x = self.enter(mel[None])[..., core].cpu().double().reshape(self.GROUPS, -1)
         return torch.stack([x.sum(1), x.square().sum(1), torch.full_like(x[:, 0], x.shape[1])])
 
     def forward(self, mel: Mel, statistics: Tensor) -> Tensor:
@@ -87,8 +88,8 @@ class Fcpe(nn.Module):
         mean = statistics[0] / statistics[2]
         spread = (statistics[1] / statistics[2] - mean.square() + self.group_norm.eps).sqrt()
         x = self.enter(mel[None])
-        shape, grouped = x.shape, x.view(self.GROUPS, -1)
-        x = ((grouped - mean[:, None]) / spread[:, None]).float().view(shape)
+        groups = x.view(self.GROUPS, -1)
+        x = ((groups - mean.to(x)[:, None]) / spread.to(x)[:, None]).view_as(x)
         x = x * self.group_norm.weight[:, None] + self.group_norm.bias[:, None]
         x = self.second(F.leaky_relu(x))
         for layer in self.layers:

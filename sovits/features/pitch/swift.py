@@ -163,8 +163,9 @@ class SwiftExtractor(PitchExtractor):
         that where they meet cannot be told.
         """
         parts = []
+        wave = wave.to(self.device)
         for block in blocks(len(wave) // HOP + 1, BLOCK, CONTEXT):
-            spectra = self.network.features(wave.to(self.device), block.left, block.right)
+            spectra = self.network.features(wave, block.left, block.right)
             scores, voicing = self.network(spectra)
             parts.append((self.network.pitch(scores)[block.core], voicing[block.core]))
         pitch, confidence = (torch.cat(values).cpu() for values in zip(*parts, strict=True))

@@ -140,3 +140,10 @@ def test_broken_samples_are_refused() -> None:
     wave[7] = torch.inf
     with pytest.raises(PitchError, match="2 of 100 samples"):
         Planted(NOTHING)(wave, 16_000, 10)
+
+
+def test_what_was_measured_may_condition_something_that_learns() -> None:
+    gain = torch.ones((), requires_grad=True)
+    f0, _ = Planted(Track(torch.full((100,), 200.0), 0.01))(torch.ones(1600), 16_000, 160)
+    (gain * f0).sum().backward()
+    assert gain.grad == 2000
