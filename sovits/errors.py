@@ -804,6 +804,14 @@ class DatasetError(SovitsError):
         )
 
     @classmethod
+    def mixed_features(cls, path: Path, found: object, expected: object) -> Self:
+        """Features of several content encoders lie in one folder, or of none that is known."""
+        return cls(
+            f"{path} was made with content {found}, but others with {expected}. "
+            "Run svc pre-hubert again, and delete what it does not make."
+        )
+
+    @classmethod
     def clips_too_short(cls, found_s: float, needed_s: float) -> Self:
         """No clip is as long as one training segment."""
         return cls(

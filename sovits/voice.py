@@ -18,7 +18,7 @@ from sovits.convert import convert
 from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
 from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
-from sovits.legacy.clusters import read_clusters
+from sovits.legacy.clusters import holds_centres, read_clusters
 from sovits.legacy.limits import check_finite, check_ranges, check_shape, parameters
 from sovits.legacy.settings import MAX_BYTES, read_config
 from sovits.legacy.unpickle import reason
@@ -106,8 +106,7 @@ class Voice:
         channels = self.config.synthesizer.content_channels
         if banks[name].shape[1] != channels:
             raise VoiceError.index_width(path, banks[name].shape[1], channels)
-        centres = path.suffix != ".safetensors"
-        return Index(banks[name], 1 if centres else NEIGHBOURS)
+        return Index(banks[name], 1 if holds_centres(path) else NEIGHBOURS)
 
 
 def load_voice(
@@ -188,8 +187,9 @@ def newest(folder: Path) -> Path:
         digits = re.search(r"(\d+)$", path.stem)
         return (int(digits[1]) if digits else -1), path.name
 
-    named = [*folder.glob("G_*.pth"), *folder.glob("[!.]*.safetensors")]
-    found = [path for path in named if path.is_file()]
+    native = [path for path in folder.glob("[!.]*.safetensors") if path.is_file()]
+    found = [path for path in folder.glob("G_*.pth") if path.is_file()]
+    found += [path for path in native if not holds_centres(path)]
     if not found:
         raise VoiceError.empty_folder(folder)
     return max(found, key=number)

@@ -86,8 +86,14 @@ def _models(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir() if folder.is_dir() else ():
         legacy = path.suffix == ".pth" and path.name.startswith("G_")
         native = path.suffix == ".safetensors" and not path.name.startswith(".")
-        if (legacy or native) and path.is_file():
+        if (legacy or native) and path.is_file() and not _holds_centres(path):
             yield path
+
+
+def _holds_centres(path: Path) -> bool:
+    """Return whether svc train-cluster wrote `path`; told from its header, without torch."""
+    with path.open("rb") as file:
+        return b'"sovits-clusters-' in file.read(4096)
 
 
 def _number(path: Path) -> int:

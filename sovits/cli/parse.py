@@ -17,6 +17,7 @@ from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
 from sovits.cli.train import Train
+from sovits.cli.train_cluster import TrainCluster
 from sovits.cli.voices import Voices
 from sovits.errors import UsageError
 
@@ -34,13 +35,14 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "pre-config": PreConfig,
     "pre-hubert": PreHubert,
     "train": Train,
+    "train-cluster": TrainCluster,
     "export": Export,
     "voices": Voices,
     "clean": Clean,
 }
 """Every command by the name that is typed."""
 
-ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-split", "pre-sd", "pre-classify", "train-cluster"})
+ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-split", "pre-sd", "pre-classify"})
 """Commands of so-vits-svc-fork that are not here."""
 
 # Short ways to say no, as the fork has them; what is said no to has its long name.
@@ -48,6 +50,7 @@ NEGATIONS = {
     "infer": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "pre-hubert": {"-nf": "--no-force-rebuild"},
     "train": {"-nt": "--no-tensorboard"},
+    "train-cluster": {"-nm": "--no-minibatch", "-np": "--no-partial-fit"},
 }
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

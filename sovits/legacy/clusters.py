@@ -15,6 +15,9 @@ from torch import Tensor
 from sovits.errors import VoiceError
 from sovits.legacy.unpickle import Allowed, is_plain, reason, unpickle
 
+CENTRES = "sovits-clusters-1"
+"""Format of a file of cluster centres, as its header has it."""
+
 _NUMBERS = ("f2", "f4", "f8", "i4", "i8")
 
 
@@ -30,6 +33,14 @@ def _arrays() -> Allowed:
         *{type(np.dtype(kind)) for kind in _NUMBERS},
         *((maker, f"{home}.{name}") for name, maker in made_by.items() for home in homes),
     ]
+
+
+def holds_centres(path: Path) -> bool:
+    """Return whether a file holds averages of many frames each, and not frames themselves."""
+    if path.suffix != ".safetensors":
+        return True
+    with path.open("rb") as file:
+        return f'"{CENTRES}"'.encode() in file.read(4096)  # metadata stands first in the header
 
 
 def read_clusters(path: Path) -> dict[str, Tensor]:
