@@ -16,14 +16,15 @@ from sovits.audio.loudness import frame_rms
 from sovits.audio.resample import StreamResampler, resample
 from sovits.audio.split import Joiner, Piece, find_pieces, frame_levels
 from sovits.config import ConvertOptions, VoiceConfig
+from sovits.device import has_bf16
 from sovits.errors import AudioError, VoiceError
-from sovits.features.content import ContentEncoder, stretch
+from sovits.features.content import ContentEncoder
 from sovits.features.pitch import PitchExtractor, load_pitch_extractor
 from sovits.models.decoders.source import frame_phases
 from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import Synthesizer
 from sovits.retrieval import Index
-from sovits.types import Wave
+from sovits.types import Content, Wave
 
 LEVELS_PER_SECOND = 50
 FLOOR_DB = -90.0  # level below which even a quiet sound is silence (dBFS)
@@ -186,13 +187,12 @@ class Conversion:
         sound, options = self.sound, self.options
         hop = max(1, sound.sample_rate // LEVELS_PER_SECOND)
         block = hop * round(LEVELS_PER_SECOND * BLOCK_SECONDS)
-        parts = [
-            frame_levels(self.mix(sound.read(start, block)), hop)
-            for start in range(0, sound.frames, block)
-        ]
-        if not parts:
+        levels = np.zeros(0, np.float32)
+        for start in range(0, sound.frames, block):
+            wave = self.mix(sound.read(start, block))
+            levels = np.append(levels, frame_levels(wave, min(hop, wave.shape[-1])))
+        if not len(levels):
             return []
-        levels = np.concatenate(parts)
         loudest = 0.0 if options.absolute_silence else float(levels.max())
         pieces = find_pieces(
             levels,
@@ -226,7 +226,8 @@ class _Stage:
         self.pad = round(options.pad_seconds * self.rate / self.hop)
         self.phases: list[tuple[int, Tensor]] = [(0, torch.zeros(0))] * conversion.streams
         self.hears_volume = voice.config.synthesizer.volume
-        self.bf16 = _use_bf16(options.precision, voice.device)
+        auto = options.precision == "auto" and has_bf16(voice.device)
+        self.bf16 = auto or options.precision == "bf16"
 
     def convert(
         self, piece: Piece, pieces: list[Piece], number: int, total: int
@@ -255,22 +256,18 @@ class _Stage:
 
     def _sing(self, stream: int, wave: Wave, first: int, meeting: int) -> Wave:
         """Convert one channel `[samples]` that starts at frame `first` of the sound."""
-        options, voice, frames = self.options, self.voice, wave.shape[-1] // self.hop
-        encoder = self.content
-        content = encoder.encode(resample(wave, self.rate, encoder.spec.sample_rate))
-        if self.index is not None:
-            content = self.index.blend(content, options.retrieval_ratio)
+        options, voice = self.options, self.voice
+        content = self._content(wave, first).to(voice.device)[None]
         pitch = self.pitch(wave, self.rate, self.hop)
         f0, voiced = pitch.f0.to(voice.device)[None], pitch.voiced.to(voice.device)[None]
-        heard = stretch(content, frames).to(voice.device)[None]
         speaker = torch.tensor([self.conversion.row], device=voice.device)
         volume = frame_rms(wave, self.hop).to(voice.device)[None] if self.hears_volume else None
         with torch.autocast(voice.device.type, torch.bfloat16, enabled=self.bf16):
             if options.auto_f0:
-                f0 = voice.synthesizer.melody(heard, f0, voiced, speaker, volume=volume)
+                f0 = voice.synthesizer.melody(content, f0, voiced, speaker, volume=volume)
             f0 = f0 * 2 ** (options.semitones / 12)
             sung = voice.synthesizer.infer(
-                heard,
+                content,
                 f0,
                 voiced,
                 speaker,
@@ -280,6 +277,25 @@ class _Stage:
                 phase=self._phase(stream, f0.cpu(), first, meeting).to(voice.device),
             )
         return sung[0].float().cpu()
+
+    def _content(self, wave: Wave, first: int) -> Content:
+        """Return the content of each frame of `wave`, which starts at frame `first`.
+
+        The encoder's frames lie where they would lie if it heard the whole sound, wherever that
+        was cut; each of ours takes the one that it begins in, as `stretch` has it.
+        """
+        spec = self.content.spec
+        begin = round(first * self.hop * spec.sample_rate / self.rate)
+        skipped = -begin % spec.hop_length
+        content = self.content.encode(resample(wave, self.rate, spec.sample_rate)[skipped:])
+        if not content.shape[-1]:
+            raise AudioError.too_short_for_content()
+        if self.index is not None:
+            content = self.index.blend(content, self.options.retrieval_ratio)
+        frames = torch.arange(first, first + wave.shape[-1] // self.hop)
+        heard = frames * (self.hop * spec.sample_rate) // (self.rate * spec.hop_length)
+        at = heard - (begin + skipped) // spec.hop_length
+        return content[:, (at+1).clamp(0, content.shape[-1] - 1)]
 
     def _phase(self, stream: int, f0: Tensor, first: int, meeting: int) -> Tensor:
         """Return the start phase `[1]` that makes the phase at frame `meeting` what it was.
@@ -383,17 +399,3 @@ class _Side:
             self.buffer = torch.cat([self.buffer, self.resampler.push(side, last=last)], dim=-1)
         taken, self.buffer = self.buffer[:, :samples], self.buffer[:, samples:].clone()
         return torch.nn.functional.pad(taken, (0, samples - taken.shape[-1]))
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    """Return whether to compute in bfloat16; `auto` does where the processor has it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and _cpu_has_bf16()
-
-
-def _cpu_has_bf16() -> bool:
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())

@@ -31,3 +31,11 @@ def choose_device(name: str = "auto") -> str:
     if not there.get(device.type, False):
         raise ConfigError.no_device(name)
     return name
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether the processor multiplies in bfloat16 itself."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and bool(supported and supported())

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sovits.config import AudioConfig, SynthesizerConfig
 from sovits.models.decoders.harmonic import HarmonicDecoder
 from sovits.models.noise import NoiseSource

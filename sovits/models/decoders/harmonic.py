@@ -40,8 +40,8 @@ class ConvNeXt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[batch, channels, frames]` to the same shape."""
         y = self.norm(self.depthwise(x).transpose(1, 2))
-        y = self.narrow(F.gelu(self.widen(y))) * self.scale
-        return x + y.transpose(1, 2)
+        change: Tensor = self.narrow(F.gelu(self.widen(y))) * self.scale
+        return x + change.transpose(1, 2)
 
 
 class HarmonicDecoder(nn.Module):
@@ -128,7 +128,8 @@ class HarmonicDecoder(nn.Module):
         pad = self.audio.n_fft - self.audio.hop_length
         padded = F.pad(wave, (pad // 2, pad - pad // 2))
         frames = padded.unfold(-1, self.audio.n_fft, self.audio.hop_length) * self.window
-        return torch.fft.rfft(frames).transpose(1, 2) / math.sqrt(self.audio.n_fft)
+        spectrum: Tensor = torch.fft.rfft(frames).transpose(1, 2)
+        return spectrum / math.sqrt(self.audio.n_fft)
 
     def _sound(self, spectrum: Tensor) -> Wave:
         """Undo `_spectrum`: overlap-add, divided by the windows' power."""
