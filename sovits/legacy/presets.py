@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sovits.config import AudioConfig, Config, SynthesizerConfig, TrainConfig, VoiceConfig
+from sovits.config import (
+    AudioConfig,
+    Config,
+    DiscriminatorConfig,
+    SynthesizerConfig,
+    TrainConfig,
+    VoiceConfig,
+)
 from sovits.legacy.keys import CHANNELS
 
 FORK_SPEAKERS = 200  # rows of the speaker table in every published initial model
@@ -39,17 +46,30 @@ def _small(content: str, speakers: Mapping[str, int]) -> Config:
     synthesizer = SynthesizerConfig(
         content_channels=CHANNELS[content],
         n_speakers=max(1, len(speakers)),
-        resblock="2",
-        resblock_kernel_sizes=(3, 5, 7),
-        resblock_dilations=((1, 2), (2, 6), (3, 12)),
-        upsample_rates=(8, 8, 4),
-        upsample_kernel_sizes=(16, 16, 8),
+        inter_channels=128,
+        hidden_channels=128,
+        filter_channels=384,
+        n_layers=4,
+        dropout=0.0,
+        speaker_channels=128,
+        flow_layers=3,
+        posterior_layers=8,
+        decoder="harmonic",
         upsample_initial_channels=256,
     )
     audio = AudioConfig(sample_rate=24_000, hop_length=256, n_fft=1024)
+    train = TrainConfig(
+        learning_rate=3e-4,
+        segment_frames=32,
+        context_frames=64,
+        stft_weight=8.0,
+        adversarial_from=2000,
+        name_by_step=True,
+    )
     return Config(
         VoiceConfig(audio, synthesizer, content, dict(speakers)),
-        train=TrainConfig(segment_frames=32),
+        DiscriminatorConfig(width=0.25),
+        train,
     )
 
 

@@ -177,7 +177,7 @@ def test_every_setting_has_a_key_and_survives_a_change() -> None:
         ),
         DiscriminatorConfig((2, 3), 0.5, True),
         TrainConfig(
-            7, 8, 9, 10, 3e-4, (0.5, 0.9), 1e-7, 0.99, 4, 12, 99, 1.0, 2.0, 3.0, 0, 2, "bf16",
+            7, 8, 9, 10, 3e-4, (0.5, 0.9), 1e-7, 0.99, 4, 12, 99, 1.0, 2.0, 0.5, 3.0, 0, 2, "bf16",
             True, 3, 55, (64, 32), (8, 4), (32, 16), "a.txt", "b.txt",
         ),
     )  # fmt: skip
