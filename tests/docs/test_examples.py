@@ -1,0 +1,105 @@
+"""Examples in the documentation and in docstrings run, with a small voice of random weights."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from documents import GUIDE, README, ROOT, blocks, commands
+from safetensors.torch import save_file
+
+import sovits
+from sovits import voice as voices
+from sovits.cli import main, models
+from sovits.config import AudioConfig, SynthesizerConfig, VoiceConfig
+from sovits.models.synthesizer import Synthesizer
+from sovits.voice import Voice, save_voice
+
+SECONDS, RATE = 1.2, 22_050
+NAMES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "sovits").rglob("*.py")
+    if ">>>" in path.read_text("utf-8")
+)
+
+
+def small_voice(speaker: str) -> Voice:
+    """Return a voice that hears the bundled Whisper and makes no sense of it."""
+    synthesizer = SynthesizerConfig(
+        content_channels=512,
+        inter_channels=4,
+        hidden_channels=8,
+        filter_channels=8,
+        n_layers=1,
+        speaker_channels=4,
+        n_speakers=1,
+        upsample_initial_channels=32,
+        decoder="harmonic",
+    )
+    audio = AudioConfig(sample_rate=16_000, hop_length=256, n_fft=512)
+    config = VoiceConfig(audio, synthesizer, "whisper-base-still", {speaker: 0})
+    made = Synthesizer(synthesizer, audio)
+    return Voice(config, made.fold(), {"licence": "CC0-1.0"})
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Be in a folder with all that the examples speak of, and with `heart` made small."""
+    monkeypatch.chdir(tmp_path)
+    t = torch.arange(round(SECONDS * RATE)) / RATE
+    wave = 0.3 * torch.sin(2 * math.pi * 220 * t) * torch.sin(math.pi * t / SECONDS)
+    Path("examples").mkdir()
+    for name in ("examples/speech.flac", "examples/song.flac", "song.wav"):
+        sovits.write(name, wave, RATE)
+    Path("voices").mkdir()
+    save_voice("voices/heart.safetensors", small_voice("heart"))
+    save_voice("alice.safetensors", small_voice("alice"))
+    monkeypatch.setattr(voices, "VOICES", tmp_path / "voices")
+    monkeypatch.setattr(models, "bundled", lambda: [tmp_path / "voices/heart.safetensors"])
+    features = Path("dataset/44k/alice/1.wav.features.safetensors")
+    features.parent.mkdir(parents=True)
+    save_file({"content": torch.randn(512, 50).half()}, features)
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("path", [README, GUIDE], ids=lambda path: path.name)
+def test_examples_in_python_run(path: Path, studio: Path) -> None:
+    for block in blocks(path, "python"):
+        exec(compile(block, path.name, "exec"), {})
+    for made in studio.glob("*.out.wav"):
+        wave, rate = sovits.read(made)
+        assert (wave.shape, rate) == ((1, round(SECONDS * RATE)), RATE)
+
+
+def test_conversions_in_the_readme_run(studio: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = [argv for argv in commands(README) if argv[0] == "infer"]
+    assert len(ran) >= 2
+    for argv in ran:
+        assert main(argv) == 0
+        made = Path(capsys.readouterr().out.strip())
+        wave, rate = sovits.read(made)
+        assert (wave.shape, rate) == ((1, round(SECONDS * RATE)), RATE)
+
+
+def test_retrieval_works_as_the_guide_has_it(
+    studio: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = (block for block in blocks(GUIDE, "python") if "index" in block)
+    exec(compile(block, GUIDE.name, "exec"), {})
+    (argv,) = (argv for argv in commands(GUIDE) if any("index" in word for word in argv))
+    assert main(argv) == 0
+    assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_in_docstrings_run(name: str, studio: Path) -> None:
+    result = doctest.testmod(importlib.import_module(name), raise_on_error=False)
+    assert result.attempted
+    assert not result.failed
