@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sovits.audio.mel import LogMel
 from sovits.config import Config
-from sovits.errors import TrainingError
+from sovits.errors import ConfigError, TrainingError
 from sovits.models import losses
 from sovits.models.decoders.filterbank import Pqmf
 from sovits.models.encoders import Gaussian
@@ -33,7 +33,11 @@ class Trainee:
 
 
 class Objective:
-    """The terms that generator and discriminators minimise."""
+    """The terms that generator and discriminators minimise.
+
+    Raises:
+        ConfigError: Segments are too short for a term.
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config = config
@@ -42,6 +46,17 @@ class Objective:
         self.pqmf = (
             Pqmf(synthesizer.subbands).to(device) if synthesizer.decoder == "mb-istft" else None
         )
+        # Half a window is mirrored at each end of a segment, which must be longer than that.
+        train, needed = config.train, 0
+        if train.stft_weight:
+            needed = max(n_fft for n_fft, _, _ in losses.FULL_BAND) // 2
+        if self.pqmf is not None:
+            needed = max(needed, max(train.stft_fft_sizes) // 2 * synthesizer.subbands)
+        samples = train.segment_frames * config.voice.audio.hop_length
+        if samples <= needed:
+            raise ConfigError.wrong_value(
+                "train.segment_size", samples, f"more than {needed} samples, for the STFT loss"
+            )
 
     def reconstruction(self, crops: Crops, out: TrainOutput) -> dict[str, Tensor]:
         """Return the terms that need no discriminator, weighted."""

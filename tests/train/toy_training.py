@@ -31,6 +31,7 @@ RATES: dict[DecoderKind, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "istft": ((4, 4), (8, 8)),
     "ms-istft": ((2, 2), (4, 4)),
     "mb-istft": ((2, 2), (4, 4)),
+    "harmonic": ((8, 8), (16, 16)),  # not used
 }
 
 
