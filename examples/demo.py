@@ -33,8 +33,8 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     voice = sovits.load_voice(VOICE)
     voice.content_encoder()
-    speakers, pitch = load_speaker_encoder(), load_pitch_extractor("crepe-tiny")
-    sample, sample_rate = sovits.read(VOICES / f"{VOICE}.sample.flac", mono=True)
+    speakers, pitch = load_speaker_encoder(), load_pitch_extractor("swift")
+    sample, sample_rate = sovits.read(VOICES / f"{VOICE}.sample.ogg", mono=True)
     target = speakers.embed(sample[0], sample_rate)
     table = Table("recording", "result", "s per s", "pitch r", "like target", "source was")
     for source in sorted(HERE.glob("*.flac")):
@@ -49,23 +49,23 @@ def main() -> None:
             melody(pitch, wave[0], rate), melody(pitch, converted[0], 44_100), options.semitones
         )
         table.add_row(
-            str(source.relative_to(HERE.parent)),
-            str(out.relative_to(HERE.parent)),
+            source.name,
+            f"{OUT.name}/{out.name}",
             f"{seconds / (wave.shape[-1] / rate):.3f}",
             f"{agreement.correlation:.3f}",
             f"{similarity(speakers.embed(converted[0], 44_100), target):.3f}",
             f"{similarity(speakers.embed(wave[0], rate), target):.3f}",
         )
-    console = Console(soft_wrap=not os.isatty(1))
+    console = Console(width=None if os.isatty(1) else 100)
     console.print(table)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     console.print(
         f"s per s: seconds taken per second of sound, on {torch.get_num_threads()} threads. "
         "pitch r: correlation of log pitch with the recording.\n"
         "like target: speaker similarity of the result to the voice, 0 to 1; source was: that "
-        f"of the recording itself. Peak memory {peak:.0f} MB."
+        f"of the recording itself. Peak memory {peak:.0f} MB.\n"
     )
-    console.print(f"Listen: {OUT / 'speech.out.wav'}")
+    print(f"Listen: {OUT / 'speech.out.wav'}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from sovits.config import ConvertOptions, VoiceConfig, build, to_dict
 from sovits.convert import convert
@@ -166,8 +166,11 @@ def save_voice(path: Path | str, voice: Voice, *, dtype: torch.dtype = torch.flo
     header = {"format": FORMAT, "config": to_dict(voice.config), "card": voice.card}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={"sovits": json.dumps(header, ensure_ascii=False)})
-        with part.open("rb") as file:
+        # Not save_file, whose files nobody but their owner may read.
+        text = json.dumps(header, ensure_ascii=False)
+        with part.open("wb") as file:
+            file.write(save(tensors, metadata={"sovits": text}))
+            file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:

@@ -141,7 +141,7 @@ def test_other_programs_voices_sound_as_they_did(kind: str, tmp_path: Path) -> N
         torch.testing.assert_close(
             sound_of(read.synthesizer, predict_f0=auto), wanted, atol=1e-5, rtol=0
         )
-        assert float(wanted.std()) > 1e-4
+        assert float(wanted.std()) > 1e-5
 
 
 def test_speakers_do_not_sound_alike(tmp_path: Path) -> None:
@@ -349,11 +349,10 @@ def test_what_cannot_be_written_leaves_nothing(
     there = tmp_path / "voice.safetensors"
     there.write_bytes(b"before")
 
-    def interrupted(tensors: State, path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(b"half")
+    def interrupted(tensors: State, metadata: dict[str, str]) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(voices, "save_file", interrupted)
+    monkeypatch.setattr(voices, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_voice(there, made)
     assert there.read_bytes() == b"before"
