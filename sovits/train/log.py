@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sovits.errors import UsageError
@@ -36,6 +37,7 @@ class Log:
         self.path, self.on_log, self.last = folder / "train.jsonl", on_log, last
         self._begun_at = self._told_at = time.monotonic()
         self._told = begun
+        self._sums: dict[str, tuple[Tensor, int]] = {}
         self._board = None
         if tensorboard:
             try:
@@ -45,9 +47,16 @@ class Log:
             # Steps that were done after the checkpoint, and are now done again, leave the curves.
             self._board = SummaryWriter(str(folder), purge_step=begun + 1)
 
-    def terms(self, trainee: Trainee, terms: dict[str, Tensor]) -> None:
-        """Tell the terms of one step, how fast steps are, and when the last will be done."""
-        values = {name: round(term.item(), 4) for name, term in terms.items()}
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Take note of the terms of one step; one step alone would tell little."""
+        for name, term in terms.items():
+            before, count = self._sums.get(name, (torch.zeros_like(term), 0))
+            self._sums[name] = before + term, count + 1
+
+    def tell(self, trainee: Trainee) -> None:
+        """Tell the means since the last time, how fast steps are, and when all will be done."""
+        values = {name: round(float(x) / count, 4) for name, (x, count) in self._sums.items()}
+        self._sums.clear()
         told = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         now = time.monotonic()
         speed = (trainee.step - self._told) / max(now - self._told_at, 1e-9)

@@ -125,7 +125,7 @@ def fit(
     arithmetic = torch.autocast(fabric.device.type, torch.bfloat16, enabled=half)
 
     def validate() -> None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
             distance = held_out_distance(synthesizer, held_out, config.voice)
         log.held_out(trainee.step, distance)
 
@@ -146,8 +146,9 @@ def fit(
             terms = train_step(fabric, trainee, objective, crops, arithmetic, update=whole)
             trainee.step += 1
             trainee.position += 1
+            log.add(terms)
             if trainee.step == first or trainee.step % config.train.log_interval == 0:
-                log.terms(trainee, terms)
+                log.tell(trainee)
             due = due or trainee.step % config.train.eval_interval == 0
             if not whole:  # gradients of half a group are in no checkpoint
                 continue

@@ -31,7 +31,9 @@ def held_out_distance(
     device = next(synthesizer.parameters()).device
     log_mel = LogMel(voice.audio).to(device)
     distances = []
-    for recording in recordings[:MAX_CLIPS]:
+    count = min(MAX_CLIPS, len(recordings))
+    for index in range(count):  # spread over the list, so that no speaker is left out early
+        recording = recordings[index * len(recordings) // count]
         features = load_file(recording.path)
         frames = min(recording.frames, int(MAX_SECONDS * voice.audio.frame_rate))
         content = stretch(features["content"].float(), recording.frames)[:, :frames]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from test_resume import train
-from toy_training import toy
+from toy_training import set_toy, toy
 
 from sovits.errors import UsageError
 from sovits.train import fit
@@ -41,6 +41,26 @@ def test_lines_tell_terms_speed_and_time_left(tmp_path: Path) -> None:
     assert [entry["step"] for entry in entries] == [0, 1, 2, 4, 4]
     assert entries[0].keys() == entries[-1].keys() == {"step", "held_out_mel"}
     assert {"step", "epoch", "mel", "kl", "f0", "discriminator"} <= entries[1].keys()
+
+
+def test_lines_tell_the_mean_of_the_steps_since_the_last(tmp_path: Path) -> None:
+    config = toy(tmp_path, log_interval=1, adversarial_from=3)
+    train(config, tmp_path / "each", 6)
+    train(set_toy(tmp_path, log_interval=3, adversarial_from=3), tmp_path / "some", 6)
+    each, some = (
+        {
+            entry["step"]: entry
+            for entry in map(json.loads, (tmp_path / name / "train.jsonl").read_text().splitlines())
+            if "mel" in entry
+        }
+        for name in ("each", "some")
+    )
+    assert list(some) == [1, 3, 6]
+    for name in ("mel", "kl", "f0"):
+        mean = (each[4][name] + each[5][name] + each[6][name]) / 3
+        assert some[6][name] == pytest.approx(mean, abs=2e-4)
+    assert "features" not in some[3]
+    assert "features" in some[6]
 
 
 def test_tensorboard_can_read_the_curves(tmp_path: Path) -> None:

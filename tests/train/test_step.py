@@ -179,7 +179,9 @@ def test_padding_of_short_clips_changes_no_term(
         torch.testing.assert_close(term, exact[name], rtol=1e-5, atol=1e-6)
 
 
-def test_held_out_distance_is_that_of_the_copies(tmp_path: Path) -> None:
+def test_held_out_distance_is_that_of_the_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, trainee, _ = begin(tmp_path)
     recordings = list_recordings(Path(config.train.training_files), config)
     synthesizer = trainee.generator
@@ -208,6 +210,12 @@ def test_held_out_distance_is_that_of_the_copies(tmp_path: Path) -> None:
         found = held_out_distance(synthesizer, recordings, config.voice)
         assert found == pytest.approx(wanted, abs=0.01)
     assert seen == [r.frames for r in recordings] * 2
+    synthesizer.infer = copy(1.0)  # type: ignore[method-assign]
+    seen.clear()
+    monkeypatch.setattr("sovits.train.validate.MAX_CLIPS", 2)
+    spread = [recordings[0], recordings[1], recordings[3], recordings[4]]
+    recordings[:] = [spread[0], spread[2]]  # what is heard of these four
+    assert held_out_distance(synthesizer, spread, config.voice) == pytest.approx(0, abs=0.01)
     with pytest.raises(TypeError, match="Linear cannot convert"):
         held_out_distance(torch.nn.Linear(1, 1), recordings, config.voice)
 
