@@ -41,10 +41,7 @@ class AudioConfig:
             if getattr(self, name) < 1:
                 raise ConfigError.wrong_value(f"audio.{name}", getattr(self, name), "at least 1")
         if self.n_fft < self.hop_length:
-            raise ConfigError(
-                f"audio.n_fft ({self.n_fft}) must not be below audio.hop_length "
-                f"({self.hop_length}), so that frames cover the sound."
-            )
+            raise ConfigError.frames_do_not_cover(self.n_fft, self.hop_length)
 
     @property
     def frame_rate(self) -> float:
@@ -198,11 +195,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
         if self.context_frames < self.segment_frames:
-            raise ConfigError(
-                f"train.context_frames ({self.context_frames}) must not be below "
-                f"train.segment_frames ({self.segment_frames}): the decoder renders a part of "
-                "what the encoders see."
-            )
+            raise ConfigError.segment_exceeds_context(self.segment_frames, self.context_frames)
 
 
 @dataclass(frozen=True)
@@ -221,16 +214,10 @@ class VoiceConfig:
     def __post_init__(self) -> None:
         made, needed = self.synthesizer.samples_per_frame(), self.audio.hop_length
         if made is not None and made != needed:
-            raise ConfigError(
-                f"The {self.synthesizer.decoder} decoder makes {made} samples a frame, but "
-                f"hop_length is {needed}. Change upsample_rates so that both agree."
-            )
+            raise ConfigError.rates_disagree(self.synthesizer.decoder, made, needed)
         for name, index in self.speakers.items():
             if not 0 <= index < self.synthesizer.n_speakers:
-                raise ConfigError(
-                    f"Speaker {name} has row {index}, but the speaker table has rows 0 to "
-                    f"{self.synthesizer.n_speakers - 1}. Correct spk, or n_speakers."
-                )
+                raise ConfigError.no_such_row(name, index, self.synthesizer.n_speakers)
 
 
 @dataclass(frozen=True)
@@ -258,7 +245,7 @@ class ConvertOptions:
     auto_f0: bool = False
     """Let the voice choose the melody (for speech; it cannot sing)."""
     noise_scale: float = 0.4
-    """Amount of variation in the synthesis, 0 to 1."""
+    """Amount of variation in the synthesis; 0 is none, 1 that of training."""
     retrieval: str | None = None
     """Index or k-means file with content of the target voice."""
     retrieval_ratio: float = 0.0
@@ -267,7 +254,7 @@ class ConvertOptions:
     """Level below which sound counts as silence (dB below the loudest part)."""
     absolute_silence: bool = False
     """Measure silence_db from full scale instead of from the loudest part."""
-    silence_seconds: float = 0.3
+    silence_seconds: float = 0.4
     """Shortest pause that counts as silence (s)."""
     max_piece_seconds: float = 20.0
     """Longest piece converted at once (s); longer ones are cut where they are quietest."""
@@ -300,10 +287,7 @@ class ConvertOptions:
         if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
             raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
         if self.retrieval_ratio and self.retrieval is None:
-            raise ConfigError(
-                f"retrieval_ratio is {self.retrieval_ratio:g}, but there is no retrieval file. "
-                "Name one with -k, or leave the ratio at 0."
-            )
+            raise ConfigError.nothing_to_retrieve(self.retrieval_ratio)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -130,6 +130,46 @@ class ConfigError(SovitsError):
         return cls(f"There is no setting {key}. {_nearest(key.rpartition('.')[2], known)}")
 
     @classmethod
+    def frames_do_not_cover(cls, n_fft: int, hop_length: int) -> Self:
+        """Frames leave samples out."""
+        return cls(
+            f"audio.n_fft ({n_fft}) must not be below audio.hop_length ({hop_length}), so that "
+            "frames cover the sound."
+        )
+
+    @classmethod
+    def segment_exceeds_context(cls, segment: int, context: int) -> Self:
+        """The decoder would render more than the encoders see."""
+        return cls(
+            f"train.context_frames ({context}) must not be below train.segment_frames "
+            f"({segment}): the decoder renders a part of what the encoders see."
+        )
+
+    @classmethod
+    def rates_disagree(cls, decoder: str, made: int, needed: int) -> Self:
+        """A decoder makes too many or too few samples."""
+        return cls(
+            f"The {decoder} decoder makes {made} samples a frame, but hop_length is {needed}. "
+            "Change upsample_rates so that both agree."
+        )
+
+    @classmethod
+    def no_such_row(cls, speaker: str, row: int, rows: int) -> Self:
+        """A speaker has a row beyond the speaker table."""
+        return cls(
+            f"Speaker {speaker} has row {row}, but the speaker table has rows 0 to {rows - 1}. "
+            "Correct spk, or n_speakers."
+        )
+
+    @classmethod
+    def nothing_to_retrieve(cls, ratio: float) -> Self:
+        """A ratio without a file."""
+        return cls(
+            f"retrieval_ratio is {ratio:g}, but there is no retrieval file. Name one with -k, or "
+            "leave the ratio at 0."
+        )
+
+    @classmethod
     def wrong_value(cls, key: str, found: object, expected: str) -> Self:
         """`key` has a value it cannot have."""
         return cls(f"{key} is {_short(found)}, but must be {expected}.")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sovits.audio.io import read
@@ -111,7 +111,8 @@ def _make(job: _Job) -> Path | Skipped:
     out = _file(job.clip)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata)
+        # Not save_file, whose files nobody but their owner may read.
+        part.write_bytes(save(tensors, metadata))
         part.replace(out)
     except (OSError, SafetensorError) as error:
         raise OutputError.cannot_write(out, str(error)) from error

@@ -47,7 +47,7 @@ def write_lists(
 ) -> Lists:
     """Write `train.txt`, `val.txt`, `test.txt` and the configuration.
 
-    A clip stays on its side of the split when others are added. Speakers are numbered from 0 in
+    Most clips stay on their side of the split when others are added. Speakers are numbered from 0 in
     the order of their names.
 
     Args:

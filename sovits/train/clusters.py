@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sovits.errors import DatasetError, OutputError
@@ -174,11 +174,9 @@ def _write(out: Path, centres: dict[str, Tensor], content: str) -> None:
     part = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {speaker: bank.contiguous() for speaker, bank in centres.items()},
-            part,
-            {"format": CENTRES, "content": content},
-        )
+        banks = {speaker: bank.contiguous() for speaker, bank in centres.items()}
+        # Not save_file, whose files nobody but their owner may read.
+        part.write_bytes(save(banks, {"format": CENTRES, "content": content}))
         part.replace(out)
     except (OSError, SafetensorError) as error:
         raise OutputError.cannot_write(out, str(error)) from error
