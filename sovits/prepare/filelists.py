@@ -47,8 +47,8 @@ def write_lists(
 ) -> Lists:
     """Write `train.txt`, `val.txt`, `test.txt` and the configuration.
 
-    Most clips stay on their side of the split when others are added. Speakers are numbered from 0 in
-    the order of their names.
+    Most clips stay on their side of the split when others are added. Speakers are numbered from
+    0 in the order of their names.
 
     Args:
         dataset: Clips, `dataset/SPEAKER/NAME.wav`.

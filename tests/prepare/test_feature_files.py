@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_written_stops_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features, "save_file", full)
+    monkeypatch.setattr(features, "save", full)
     with pytest.raises(OutputError, match=r"x\.wav\.features\.safetensors cannot be written"):
         make_features(clips, VOICE, "swift", n_jobs=1)
 
