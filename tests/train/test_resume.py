@@ -46,7 +46,7 @@ def same(a: Any, b: Any) -> bool:
     ("stops", "settings"),
     [
         ((5,), {"name_by_step": True}),  # in the middle of an epoch of 3 batches
-        ((5,), {"name_by_step": False}),
+        ((5,), {"name_by_step": False, "decoder": "harmonic"}),
         ((6,), {"name_by_step": False}),  # between two epochs
         ((1, 2, 3, 11), {"name_by_step": True, "eval_interval": 4}),
         ((5, 7), {"accumulate": 3, "batch_size": 1, "name_by_step": True}),
