@@ -2,7 +2,7 @@
 
     python tools/pretrain/speak.py --out dataset_raw --minutes-per-speaker \
         heart=45 joe=25 kokoro-1=8 kokoro-2=8 --pitch heart joe
-    python tools/pretrain/heart.py --recordings dataset_raw --work work --steps 4000
+    python tools/pretrain/heart.py --recordings dataset_raw --work work --steps 3500
 
 Resumable: run it again after an interruption. On one core of a laptop with bfloat16 the steps
 take about three quarters of an hour. `--export` only writes the voice from the newest checkpoint.
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=Path, default=Path("dataset_raw"))
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--metrics", type=Path, help="JSON of measurements for the card")
     parser.add_argument("--export", action="store_true", help="only write the voice")
     args = parser.parse_args()
