@@ -5,9 +5,16 @@ The parameters are called `weight_g` and `weight_v`, as in every published so-vi
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sovits.models import time_major
+
+Memo: TypeAlias = "dict[nn.Module, Tensor]"
+"""Transformed kernels, for who runs the same convolutions many times."""
 
 
 class _Normed(nn.Module):
@@ -80,11 +87,20 @@ class NormedConv1d(_Normed):
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding = (kernel_size - 1) * dilation // 2 if padding is None else padding
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memo: Memo | None = None) -> Tensor:
         """Map `[batch, n_in, time]` to `[batch, n_out, time // stride]`."""
-        return F.conv1d(
-            x, self.kernel(), self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        kernel = self.kernel()
+        if self.stride > 1 or self.groups > 1 or not time_major.is_time_major(x):
+            return F.conv1d(
+                x, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups
+            )
+        taps = kernel.shape[2]
+        if 2 * self.padding != (taps - 1) * self.dilation or not time_major.pays(x, kernel):
+            return time_major.conv(x, kernel, self.bias, self.padding, self.dilation)
+        memo = {} if memo is None else memo
+        if self not in memo:
+            memo[self] = time_major.spectra(kernel)
+        return time_major.overlap_save(x, memo[self], taps, self.bias, self.dilation)
 
 
 class NormedConv2d(_Normed):
@@ -114,6 +130,8 @@ class NormedConvTranspose1d(_Normed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[batch, n_in, time]` to `[batch, n_out, time * stride]`."""
+        if time_major.is_time_major(x):
+            return time_major.conv_transpose(x, self.kernel(), self.bias, self.stride, self.padding)
         return F.conv_transpose1d(
             x, self.kernel(), self.bias, self.stride, self.padding, max(self.output_padding, 0)
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sovits.config import SynthesizerConfig
 from sovits.models.convolution import NormedConv1d
 from sovits.models.decoders.filterbank import InverseStft, Pqmf, interleave
-from sovits.models.decoders.upsampler import LAST_SLOPE, SLOPE, Upsampler
+from sovits.models.decoders.upsampler import LAST_SLOPE, Upsampler
 from sovits.types import Wave
 
 STREAM_TAPS = 63
@@ -39,8 +39,8 @@ class _SpectralUpsampler(Upsampler):
     def bands(self, z: Tensor) -> Tensor:
         """Map the latent to sound, `[batch, bands, time]`."""
         x = self.conv_pre(z)
-        for i, up in enumerate(self.ups):
-            x = self.blocks(i, up(F.leaky_relu(x, SLOPE)))
+        for index in range(len(self.ups)):
+            x = self.stage(index, x)
         x = self.last()(F.pad(F.leaky_relu(x, LAST_SLOPE), (1, 0), mode="reflect"))
         with torch.autocast(x.device.type, enabled=False):
             x = x if x.dtype == torch.float64 else x.float()

@@ -51,7 +51,11 @@ class NsfHifiGan(Upsampler):
                 training=self.training,
             )
         x = self.conv_pre(z) + self.cond(speaker)
-        for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
-            x = up(F.leaky_relu(x, SLOPE)) + noise_conv(source)
-            x = self.blocks(i, x)
+        for index in range(len(self.ups)):
+            x = self.stage(index, x, source)
         return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
+
+    def enter(self, index: int, x: Tensor, source: Tensor | None) -> Tensor:
+        """Return what the residual blocks of a stage are given: the trunk and the source."""
+        up: Tensor = self.ups[index](F.leaky_relu(x, SLOPE)) + self.noise_convs[index](source)
+        return up
