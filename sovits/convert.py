@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from sovits.features.content import ContentEncoder
 from sovits.features.pitch import PitchExtractor, load_pitch_extractor
 from sovits.models.decoders.source import frame_phases
 from sovits.models.noise import NoiseSource
-from sovits.models.synthesizer import Synthesizer
+from sovits.models.synthesizer import Synthesizer, usual_length
 from sovits.retrieval import Index
 from sovits.types import Content, Wave
 
@@ -54,17 +54,6 @@ class Singer(Protocol):
         """Read a retrieval file."""
 
 
-class Sound(Protocol):
-    """A sound that can be read in stretches."""
-
-    sample_rate: int
-    channels: int
-    frames: int
-
-    def read(self, start: int, count: int) -> Wave:
-        """Return `[channels, count]` from sample `start`."""
-
-
 @dataclass
 class WaveSound:
     """A sound in memory."""
@@ -82,6 +71,10 @@ class WaveSound:
     def read(self, start: int, count: int) -> Wave:
         """Return `[channels, count]` from sample `start`."""
         return self.wave[:, start : start + count]
+
+
+Sound: TypeAlias = AudioReader | WaveSound
+"""A sound that can be read in stretches."""
 
 
 def convert(
@@ -102,8 +95,8 @@ def convert(
     options = options or ConvertOptions()
     if wave.dim() not in (1, 2) or not all(wave.shape[:-1]):
         raise AudioError.not_a_wave(tuple(wave.shape))
-    channels = wave if wave.dim() == 2 else wave[None]
-    sound = WaveSound(channels.detach().float().cpu(), sample_rate)
+    channels = wave.detach().float().cpu()
+    sound = WaveSound(channels if wave.dim() == 2 else channels[None], sample_rate)
     conversion = Conversion(voice, sound, options)
     parts: list[Wave] = [torch.zeros(conversion.output_channels, 0)]
     conversion.run(parts.append)
@@ -241,21 +234,24 @@ class _Stage:
         # Frames that cover the piece, and `pad` more on each side, which may reach beyond the
         # sound: there the networks hear silence.
         first = begin // self.hop - self.pad
-        last = -(-end // self.hop) + self.pad
+        stop = -(-end // self.hop)
+        last = first + usual_length(stop + self.pad - first)
         heard = self.listener.hear(first * self.hop, last * self.hop, total)
-        kept = slice(begin - first * self.hop, end - first * self.hop)
+        skipped = begin - first * self.hop
+        kept, at = slice(self.pad, stop - first), slice(skipped, skipped + end - begin)
         meeting = piece.start // self.hop
         sung = [
-            self._sing(stream, wave, first, meeting)[kept]
+            self._sing(stream, wave, first, meeting, kept)
             # One channel may be silent while the other is not.
-            if float(wave[kept].abs().max()) > FLOOR
-            else torch.zeros(end - begin)
+            if float(wave[at].abs().max()) > FLOOR
+            else torch.zeros((kept.stop - kept.start) * self.hop)
             for stream, wave in enumerate(heard)
         ]
-        return begin, torch.stack(sung)
+        offset = begin % self.hop
+        return begin, torch.stack(sung)[:, offset : offset + end - begin]
 
-    def _sing(self, stream: int, wave: Wave, first: int, meeting: int) -> Wave:
-        """Convert one channel `[samples]` that starts at frame `first` of the sound."""
+    def _sing(self, stream: int, wave: Wave, first: int, meeting: int, kept: slice) -> Wave:
+        """Return frames `kept` of one converted channel, which starts at frame `first`."""
         options, voice = self.options, self.voice
         content = self._content(wave, first).to(voice.device)[None]
         pitch = self.pitch(wave, self.rate, self.hop)
@@ -275,6 +271,7 @@ class _Stage:
                 noise_scale=options.noise_scale,
                 noise=NoiseSource(options.seed, first),
                 phase=self._phase(stream, f0.cpu(), first, meeting).to(voice.device),
+                kept=kept,
             )
         return sung[0].float().cpu()
 
@@ -295,7 +292,7 @@ class _Stage:
         frames = torch.arange(first, first + wave.shape[-1] // self.hop)
         heard = frames * (self.hop * spec.sample_rate) // (self.rate * spec.hop_length)
         at = heard - (begin + skipped) // spec.hop_length
-        return content[:, (at+1).clamp(0, content.shape[-1] - 1)]
+        return content[:, at.clamp(0, content.shape[-1] - 1)]
 
     def _phase(self, stream: int, f0: Tensor, first: int, meeting: int) -> Tensor:
         """Return the start phase `[1]` that makes the phase at frame `meeting` what it was.
@@ -335,7 +332,6 @@ class _Listener:
             ready = self.resampler.push(self.conversion.mix(wave), last=last)
             self.buffer = torch.cat([self.buffer, ready], dim=-1)
             self._forget(kept)
-        self._forget(kept)
         found = self.buffer[:, kept - self.start : needed - self.start]
         after = end - begin - (kept - begin) - found.shape[-1]
         return torch.nn.functional.pad(found, (kept - begin, after))

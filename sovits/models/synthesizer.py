@@ -5,6 +5,8 @@ Kim 2021 (VITS) with content in place of text, a pitch table, and a pitch predic
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 
 from sovits.config import AudioConfig, SynthesizerConfig
 from sovits.models.convolution import fold_weight_norm
+from sovits.models.decoders import harmonic
 from sovits.models.decoders.harmonic import HarmonicDecoder
 from sovits.models.decoders.istft import istft_decoder
 from sovits.models.decoders.nsf_hifigan import NsfHifiGan
+from sovits.models.decoders.source import frame_phases
 from sovits.models.encoders import (
     F0Decoder,
     Gaussian,
@@ -27,6 +31,8 @@ from sovits.models.encoders import (
 from sovits.models.flow import Flow
 from sovits.models.noise import NoiseSource
 from sovits.types import F0, Content, Embedding, Mask, Speaker, Spectrogram, Voiced, Volume, Wave
+
+WINDOW = 1024  # frames decoded at once
 
 
 class TrainBatch(NamedTuple):
@@ -76,6 +82,7 @@ class Synthesizer(nn.Module):
         self.f0_decoder = F0Decoder(config) if config.predicts_f0 else None
         self.emb_uv = nn.Embedding(2, hidden)
         self.emb_vol = nn.Linear(1, hidden) if config.volume else None
+        self.reach = decoder_reach(config, audio)
 
     def fold(self) -> Synthesizer:
         """Make it ready to convert: no posterior, no weight normalisation, no dropout."""
@@ -97,6 +104,7 @@ class Synthesizer(nn.Module):
         deterministic: bool = False,
         noise: NoiseSource | None = None,
         phase: Tensor | None = None,
+        kept: slice | None = None,
     ) -> Wave:
         """Return sound, `[1, frames * hop_length]`.
 
@@ -111,6 +119,7 @@ class Synthesizer(nn.Module):
             deterministic: No noise anywhere, and every harmonic starts at phase zero.
             noise: Where noise comes from; seed 0 if not given.
             phase: Phase of the fundamental before the first sample (cycles), `[1]`.
+            kept: Frames of which sound is returned; all if not given. The others are heard.
 
         Raises:
             ValueError: Loudness or the F0 decoder is needed but absent.
@@ -130,11 +139,12 @@ class Synthesizer(nn.Module):
         if drawn is not None and noise_scale:
             sample = drawn.latent(self.config.inter_channels, frames).to(z)
             z = z + sample * prior.log_std.exp() * noise_scale
-        wave, _ = self._decode(self.flow(z, mask, g, inverse=True), g, f0, phase, drawn)
+        z = self.flow(z, mask, g, inverse=True)
+        first, last, _ = (kept or slice(None)).indices(frames)
+        wave = self._decode_stretch(z, g, f0, phase, drawn, first, last)
         if training:
             self.train()
-        mono: Wave = wave.squeeze(1)
-        return mono.to(content.dtype)
+        return wave.to(content.dtype)
 
     @torch.inference_mode()
     def melody(
@@ -199,6 +209,28 @@ class Synthesizer(nn.Module):
             x = x + self.emb_vol(volume.unsqueeze(-1)).transpose(1, 2)
         return x
 
+    def _decode_stretch(
+        self,
+        z: Tensor,
+        speaker: Embedding,
+        f0: F0,
+        phase: Tensor | None,
+        noise: NoiseSource | None,
+        first: int,
+        last: int,
+    ) -> Wave:
+        """Return the sound of frames `first` to before `last`, `[batch, samples]`."""
+        hop = self.audio.hop_length
+        phases = frame_phases(f0, self.audio.sample_rate, hop, phase)
+        parts = []
+        for start, stop, begin, end in windows(first, last, z.shape[-1], self.reach):
+            drawn = None if noise is None else NoiseSource(noise.seed, noise.start + start)
+            wave, _ = self._decode(
+                z[..., start:stop], speaker, f0[:, start:stop], phases[:, start], drawn
+            )
+            parts.append(wave[:, 0, (begin - start) * hop : (end - start) * hop])
+        return torch.cat(parts, dim=-1)
+
     def _decode(
         self,
         z: Tensor,
@@ -219,6 +251,56 @@ def _decoder(config: SynthesizerConfig, audio: AudioConfig) -> nn.Module:
     if config.decoder == "harmonic":
         return HarmonicDecoder(config, audio)
     return istft_decoder(config)
+
+
+def decoder_reach(config: SynthesizerConfig, audio: AudioConfig) -> int:
+    """Return how many frames on each side one decoded sample depends on, or a few more."""
+    if config.decoder == "harmonic":
+        convolutions = (harmonic.BLOCKS + 1) * (harmonic.KERNEL // 2)
+        return convolutions + math.ceil(audio.n_fft / audio.hop_length)
+    total, rate = 3.0, 1  # of the first convolution
+    for factor, taps in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+        total += taps / factor / rate
+        rate *= factor
+        blocks = zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
+        total += max((size - 1) / 2 * (sum(steps) + len(steps)) for size, steps in blocks) / rate
+    # What follows the last stage: a convolution, a short inverse STFT, and filters of 63 taps.
+    total += (3 + config.istft_n_fft / config.istft_hop_length) / rate + 63 / audio.hop_length
+    return math.ceil(total) + 1
+
+
+def usual_length(frames: int) -> int:
+    """Return the next of the few lengths that networks should meet.
+
+    For each new length the CPU's convolutions keep tens of MB, and never give them back.
+
+    >>> [usual_length(frames) for frames in (1, 64, 65, 513, 1025)]
+    [64, 64, 128, 640, 1152]
+    """
+    step = WINDOW // 8 if frames > WINDOW // 2 else WINDOW // 16
+    return -(-frames // step) * step
+
+
+def windows(first: int, last: int, frames: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cut frames into windows to decode, with what their sound depends on.
+
+    Their lengths are usual ones, unless all frames together are fewer.
+
+    Yields:
+        Where a window starts and stops, and the first and last frame of which it gives the sound.
+
+    >>> list(windows(40, 90, 192, 16))
+    [(24, 152, 40, 90)]
+    """
+    longest = max(WINDOW, 4 * reach)
+    while first < last:
+        start, wanted = max(0, first - reach), min(last + reach, frames)
+        length = min(usual_length(min(wanted - start, longest)), frames)
+        stop = min(start + length, frames)
+        start = stop - length
+        end = last if stop >= wanted else stop - reach
+        yield start, stop, first, end
+        first = end
 
 
 def slice_frames(x: Tensor, start: Tensor, frames: int) -> Tensor:
