@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sovits.errors import WeightsError
+from sovits.features.content import hubert
 from sovits.features.content.encoder import ContentEncoder, ContentSpec
 from sovits.features.content.hubert import HubertContent, load_hubert
 from sovits.weights import WeightsFile
@@ -75,6 +76,15 @@ def test_every_layout_gives_what_transformers_gives(
     network = loaded(tmp_path, layout(), layers=2, projected=True)
     content = encoder(network, small.PROJECTED).encode(small.wave())
     torch.testing.assert_close(content[:, ::3].T, PROJECTED, rtol=0, atol=3e-5)
+
+
+def test_frames_computed_a_few_at_once_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = encoder(loaded(tmp_path, small.hugging_face()))
+    whole = network.encode(small.wave())
+    monkeypatch.setattr(hubert, "AT_ONCE", 3)
+    torch.testing.assert_close(network.encode(small.wave()), whole, rtol=0, atol=1e-5)
 
 
 def test_hubert_soft_is_what_torchs_own_layers_make_of_it(tmp_path: Path) -> None:
