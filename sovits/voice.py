@@ -99,7 +99,8 @@ class Voice:
             VoiceError: The file cannot be read, or holds nothing for this speaker.
         """
         row = self.row(speaker)
-        name = next((name for name, index in self.speakers.items() if index == row), str(row))
+        names = [name for name, index in self.speakers.items() if index == row]
+        name = speaker if speaker in names else next(iter(names), str(row))
         banks = read_clusters(path)
         if name not in banks:
             raise VoiceError.not_in_index(path, name, banks)
