@@ -14,7 +14,7 @@ class PitchAgreement(NamedTuple):
     """How two melodies compare, over the frames in which both sounds are voiced."""
 
     correlation: float
-    """Of log pitch, -1 to 1."""
+    """Of log pitch, -1 to 1; NaN if one of the two stands still."""
     error_cents: float
     """Root mean square of the difference."""
     frames: int
