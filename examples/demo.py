@@ -21,7 +21,7 @@ import sovits
 from sovits.evaluate.pitch import compare_pitch, melody
 from sovits.features.pitch import load_pitch_extractor
 from sovits.features.speaker import load_speaker_encoder, similarity
-from sovits.voice import VOICES
+from sovits.library import VOICES
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "demo_out"

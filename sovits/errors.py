@@ -30,6 +30,11 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def one_line(text: str) -> str:
+    """Return `text` without what would break a line or upset a terminal."""
+    return "".join(c if category(c) not in _BREAKING else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class SovitsError(Exception):
     """Base of every error raised on purpose; the command line prints it without a traceback.
 
@@ -38,8 +43,7 @@ class SovitsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = (c if category(c) not in _BREAKING else "\N{REPLACEMENT CHARACTER}" for c in message)
-        super().__init__("".join(line))
+        super().__init__(one_line(message))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -553,11 +557,19 @@ class VoiceError(SovitsError):
     """A voice file is missing, unsafe, damaged, or contradicts its settings."""
 
     @classmethod
-    def nowhere(cls, path: Path, bundled: Iterable[str]) -> Self:
-        """There is no such file, and no bundled voice of that name."""
-        names = ", ".join(bundled)
-        known = f"a bundled voice ({names})" if names else "hub:OWNER/REPO"
-        return cls(f"{path} does not exist. Name a voice file, G_*.pth, a folder, or {known}.")
+    def nowhere(cls, name: str, known: Iterable[str]) -> Self:
+        """There is no such file, and no voice of that name."""
+        names = list(known)
+        return cls(
+            f"{name} does not exist. Name a voice file, G_*.pth, a folder, hub:OWNER/REPO, or a "
+            f"voice that svc voices lists. {_nearest(name, names) if names else ''}".rstrip()
+        )
+
+    @classmethod
+    def ambiguous(cls, name: str, voices: Iterable[tuple[str, Path]]) -> Self:
+        """Several voices have that name."""
+        listed = " or ".join(f"{full} ({path})" for full, path in voices)
+        return cls(f"{name} may be any of several voices. Name one in full: {listed}.")
 
     @classmethod
     def empty_folder(cls, folder: Path) -> Self:

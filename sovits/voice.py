@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,19 @@ from sovits.config import ConvertOptions, VoiceConfig, build, to_dict
 from sovits.convert import convert
 from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
+from sovits.header import FORMAT, KEY, parse_settings
+from sovits.hub import HUB, fetch_voice
 from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
 from sovits.legacy.clusters import holds_centres, read_clusters
-from sovits.legacy.limits import check_finite, check_ranges, check_shape, parameters
-from sovits.legacy.settings import MAX_BYTES, read_config
+from sovits.legacy.limits import check_ranges, check_shape, parameters
+from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
+from sovits.library import BASE, newest, resolve
 from sovits.models.synthesizer import Synthesizer
 from sovits.retrieval import Index
 from sovits.types import Wave
-from sovits.weights import ASSETS
 
-FORMAT = "sovits-voice-1"
-HUB = "hub:"
 NEIGHBOURS = 4  # frames of a native index that are mixed
-VOICES = ASSETS / "voices"
 SLACK = 4  # how far the number of a network's parameters may be misjudged
 MOST_SMALL = 1e6  # parameters of a network that may be built whatever the file holds
 
@@ -117,30 +115,29 @@ def load_voice(
 
     Args:
         path: A native voice (`.safetensors`), `G_*.pth` of the fork or of so-vits-svc 4.0 or
-            4.1, a folder of these (the highest number is read), the name of a bundled voice,
-            or `hub:owner/repo` with an optional `/file`.
+            4.1, a folder of these (the highest number is read), a name that
+            `sovits.library.list_voices` has, or `hub:owner/repo` with an optional `/file`.
         config: `config.json` of a `G_*.pth`; the one beside it if not given.
         device: Where its network computes.
 
     Raises:
-        VoiceError: There is no voice, it is damaged or unsafe, or contradicts its settings.
+        VoiceError: There is no such voice or several, or it is damaged, unsafe, or contradicts
+            its settings.
         ConfigError: Its settings are wrong.
     """
     settings = None if config is None else Path(config)
     if isinstance(path, str) and path.startswith(HUB):
-        from sovits.hub import fetch_voice
-
         path, settings = fetch_voice(path.removeprefix(HUB), settings)
-    path = Path(path)
-    if not path.exists() and (VOICES / f"{path}.safetensors").is_file():
-        path = VOICES / f"{path}.safetensors"
+    path, beside = resolve(path)
+    remarks = []
     if path.is_dir():
-        path = newest(path)
-    if not path.is_file():
-        raise VoiceError.missing(path)
+        folder, path = path, newest(path)
+        if path.name == BASE:
+            remarks = [f"{folder} holds only {BASE}, a base: nothing has been trained on it yet."]
     with path.open("rb") as file:
         native = file.read(9)[8:] == b"{"
-    voice = _read_native(path) if native else _read_legacy(path, settings)
+    voice = _read_native(path) if native else _read_legacy(path, settings or beside)
+    voice.remarks = remarks + voice.remarks
     voice.synthesizer.to(device)
     return voice
 
@@ -170,7 +167,7 @@ def save_voice(path: Path | str, voice: Voice, *, dtype: torch.dtype = torch.flo
         # Not save_file, whose files nobody but their owner may read.
         text = json.dumps(header, ensure_ascii=False)
         with part.open("wb") as file:
-            file.write(save(tensors, metadata={"sovits": text}))
+            file.write(save(tensors, metadata={KEY: text}))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -180,29 +177,10 @@ def save_voice(path: Path | str, voice: Voice, *, dtype: torch.dtype = torch.flo
         part.unlink(missing_ok=True)
 
 
-def newest(folder: Path) -> Path:
-    """Return the voice in `folder` whose name ends in the highest number.
-
-    Raises:
-        VoiceError: There is none.
-    """
-
-    def number(path: Path) -> tuple[int, str]:
-        digits = re.search(r"(\d+)$", path.stem)
-        return (int(digits[1]) if digits else -1), path.name
-
-    native = [path for path in folder.glob("[!.]*.safetensors") if path.is_file()]
-    found = [path for path in folder.glob("G_*.pth") if path.is_file()]
-    found += [path for path in native if not holds_centres(path)]
-    if not found:
-        raise VoiceError.empty_folder(folder)
-    return max(found, key=number)
-
-
 def _read_native(path: Path) -> Voice:
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(path, (file.metadata() or {}).get("sovits"))
+            header = parse_settings(path, (file.metadata() or {}).get(KEY))
             config = build(VoiceConfig, header["config"], "voice.")
             check_ranges(config.audio, config.synthesizer)
             check_shape(config.audio, config.synthesizer)
@@ -218,34 +196,6 @@ def _read_native(path: Path) -> Voice:
     voice = _assemble(path, config, state, folded=True)
     voice.card = header["card"]
     return voice
-
-
-def _header(path: Path, text: str | None) -> dict[str, Any]:
-    if text is None:
-        raise VoiceError.bad_header(path, "it has no settings, so it is no voice")
-    if len(text) > MAX_BYTES:
-        raise VoiceError.bad_header(path, f"{len(text) / 1e6:.0f} MB of settings are too many")
-    try:
-        header = json.loads(text)
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise VoiceError.bad_header(path, f"its settings are not of the format {FORMAT}")
-        if not all(isinstance(header.setdefault(key, {}), dict) for key in ("config", "card")):
-            raise VoiceError.bad_header(path, "its config or its card is no object")
-        _check_numbers(header["config"])
-    except RecursionError as error:
-        raise VoiceError.bad_header(path, "its settings are nested too deeply") from error
-    except ValueError as error:
-        raise VoiceError.bad_header(path, "its settings are not JSON") from error
-    return header
-
-
-def _check_numbers(table: dict[str, Any], where: str = "voice") -> None:
-    """Refuse numbers and lists that no voice has, wherever they stand."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            _check_numbers(value, f"{where}.{key}")
-        else:
-            check_finite(f"{where}.{key}", value)
 
 
 def _check_content(config: VoiceConfig) -> None:

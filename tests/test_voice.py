@@ -23,6 +23,7 @@ from made_voices import (
     write_legacy,
 )
 
+from sovits import library
 from sovits import voice as voices
 from sovits.config import AudioConfig, DecoderKind, SynthesizerConfig, VoiceConfig
 from sovits.errors import ConfigError, OutputError, VoiceError
@@ -303,11 +304,11 @@ def test_settings_are_taken_from_where_they_are_named(tmp_path: Path) -> None:
 
 
 def test_bundled_voices_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voices, "VOICES", tmp_path)
+    monkeypatch.setattr(library, "VOICES", tmp_path)
     monkeypatch.chdir(tmp_path)
     save_voice(tmp_path / "heart.safetensors", voice(OURS))
     assert load_voice("heart").path == tmp_path / "heart.safetensors"
-    with pytest.raises(VoiceError, match="There is no file haert"):
+    with pytest.raises(VoiceError, match=r"haert does not exist.* Did you mean heart\?"):
         load_voice("haert")
 
 

@@ -23,7 +23,7 @@ class Export:
     output_path: Annotated[Path, arg(aliases=("-o",))]
     """Voice file to write (.safetensors)."""
     model_path: Annotated[str | None, arg(aliases=("-m",), metavar="MODEL")] = None
-    """What to export: G_*.pth, or a folder; the newest in logs/44k if not given."""
+    """What to export: G_*.pth, a folder, or a name; the newest in logs/44k if not given."""
     config_path: Annotated[Path | None, arg(aliases=("-c",), metavar="PATH")] = None
     """Settings of a G_*.pth; config.json beside it if not given."""
 
@@ -37,7 +37,10 @@ class Export:
             note(choice.because)
         from sovits.voice import load_voice, save_voice
 
+        voice = load_voice(choice.model, choice.config)
+        for remark in voice.remarks:
+            note(remark)
         self.output_path.parent.mkdir(parents=True, exist_ok=True)
-        save_voice(self.output_path, load_voice(choice.model, choice.config))
+        save_voice(self.output_path, voice)
         print(self.output_path)
         return 0

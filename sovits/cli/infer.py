@@ -32,7 +32,7 @@ class Infer:
     output_path: Annotated[Path | None, arg(aliases=("-o",), metavar="PATH")] = None
     """File or folder for the result; NAME.out.wav beside INPUT if not given."""
     model_path: Annotated[str | None, arg(aliases=("-m",), metavar="MODEL")] = None
-    """Voice file, folder, bundled name or hub:OWNER/REPO; else logs/44k, else a bundled voice."""
+    """Voice file, folder, name (see svc voices) or hub:OWNER/REPO; else logs/44k, else bundled."""
     config_path: Annotated[Path | None, arg(aliases=("-c",), metavar="PATH")] = None
     """Settings of a G_*.pth; config.json beside it if not given."""
     recursive: Annotated[bool, arg(aliases=("-re",))] = False

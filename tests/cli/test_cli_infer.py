@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from sovits.cli import INTERRUPTED, main, models
+from sovits import library
+from sovits.cli import INTERRUPTED, main
 from sovits.config import ConvertOptions
 from sovits.device import choose_device
 from sovits.errors import AudioError, ConfigError
@@ -60,7 +61,8 @@ def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Studio:
         module.convert_file = studio.convert_file  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"sovits.{name}", module)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "bundled", list)
+    monkeypatch.setattr(library, "VOICES", tmp_path / "assets")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     Path("song.mp3").write_bytes(b"song")
     Path("G_3.pth").touch()
     return studio
@@ -103,7 +105,7 @@ def test_without_a_model_the_newest_training_is_taken(
     assert main(["infer", "song.mp3"]) == 0
     assert studio.loaded[-1][:2] == (logs, config)
     assert capsys.readouterr().err == f"Using the newest voice in {logs}.\n"
-    assert models.trained()[-1].name == "G_10.pth"
+    assert library.newest(logs).name == "G_10.pth"
     (logs / "config.json").touch()
     assert main(["infer", "song.mp3"]) == 0
     assert studio.loaded[-1][:2] == (logs, None)
@@ -118,17 +120,19 @@ def test_a_training_without_settings_is_said_so(
     Path("logs/44k/G_9.pth").touch()
     assert main(["infer", "song.mp3"]) == 1
     assert "configs/44k/config.json does not exist" in capsys.readouterr().err
+    Path("logs/44k/alice_10.safetensors").touch()  # which has its settings in it
+    assert main(["infer", "song.mp3"]) == 0
+    assert studio.loaded[-1][:2] == (Path("logs/44k"), None)
 
 
 def test_without_any_training_the_bundled_voice_is_taken(
-    studio: Studio, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    studio: Studio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["infer", "song.mp3"]) == 1
     assert "There is no voice to use" in capsys.readouterr().err
     bundled = Path("assets/heart.safetensors").absolute()
     bundled.parent.mkdir()
     bundled.touch()
-    monkeypatch.setattr(models, "bundled", lambda: [bundled])
     assert main(["infer", "song.mp3"]) == 0
     assert studio.loaded[-1][:2] == (bundled, None)
     assert "Using the bundled voice heart" in capsys.readouterr().err
@@ -136,8 +140,12 @@ def test_without_any_training_the_bundled_voice_is_taken(
     assert studio.loaded[-1][:2] == (bundled, None)
     assert main(["infer", "song.mp3", "-m", "hub:me/voice"]) == 0
     assert studio.loaded[-1][:2] == ("hub:me/voice", None)
+    capsys.readouterr()
     assert main(["infer", "song.mp3", "-m", "hart"]) == 1
-    assert "hart does not exist. " in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("svc: hart does not exist. ")
+    assert err.endswith("Did you mean heart?\n")
 
 
 @pytest.mark.parametrize(

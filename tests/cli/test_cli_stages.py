@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from safetensors import safe_open
 
-from sovits.cli import main, models
+from sovits.cli import main
 from sovits.legacy.settings import read_config
 from sovits.prepare import features
 
@@ -137,22 +137,6 @@ def test_clean_does_not_follow_a_link(here: Path) -> None:
     assert not Path("dataset").exists()
 
 
-def test_voices_are_listed(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models, "bundled", list)
-    monkeypatch.setattr("sovits.cli.voices.bundled", list)
-    assert main(["voices"]) == 0
-    assert "There are none" in capsys.readouterr().err
-    fill("assets/heart.safetensors", "logs/44k/G_1.pth", "logs/44k/D_1.pth")
-    monkeypatch.setattr("sovits.cli.voices.bundled", lambda: [Path("assets/heart.safetensors")])
-    assert main(["voices"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "assets/heart.safetensors\t1.0 MB\tbundled, -m heart",
-        "logs/44k/G_1.pth\t1.0 MB\ttrained here",
-    ]
-
-
 def pretend(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None:
     fake = ModuleType(module)
     for name, value in names.items():
@@ -226,9 +210,11 @@ def test_export_writes_one_file(
     pretend(
         monkeypatch,
         "sovits.voice",
-        load_voice=lambda path, config=None: (path, config),
+        load_voice=lambda path, config=None: SimpleNamespace(path=path, remarks=["It is small."]),
         save_voice=lambda path, voice: path.write_text(str(voice)),
     )
     assert main(["export", "-o", "out/voice.safetensors"]) == 0
-    assert capsys.readouterr().out == "out/voice.safetensors\n"
+    out, err = capsys.readouterr()
+    assert out == "out/voice.safetensors\n"
+    assert err == "Using the newest voice in logs/44k.\nIt is small.\n"
     assert "logs/44k" in Path("out/voice.safetensors").read_text()

@@ -15,8 +15,8 @@ from documents import GUIDE, README, ROOT, blocks, commands
 from safetensors.torch import save_file
 
 import sovits
-from sovits import voice as voices
-from sovits.cli import main, models
+from sovits import library
+from sovits.cli import main
 from sovits.config import AudioConfig, SynthesizerConfig, VoiceConfig
 from sovits.models.synthesizer import Synthesizer
 from sovits.voice import Voice, save_voice
@@ -60,8 +60,7 @@ def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     Path("voices").mkdir()
     save_voice("voices/heart.safetensors", small_voice("heart"))
     save_voice("alice.safetensors", small_voice("alice"))
-    monkeypatch.setattr(voices, "VOICES", tmp_path / "voices")
-    monkeypatch.setattr(models, "bundled", lambda: [tmp_path / "voices/heart.safetensors"])
+    monkeypatch.setattr(library, "VOICES", tmp_path / "voices")
     features = Path("dataset/44k/alice/1.wav.features.safetensors")
     features.parent.mkdir(parents=True)
     save_file({"content": torch.randn(512, 50).half()}, features)
