@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from card import pitch_facts
 
 import sovits
 from sovits.audio.io import read, write
@@ -29,11 +30,12 @@ from sovits.config import (
     VoiceConfig,
 )
 from sovits.legacy.settings import write_config
+from sovits.library import SAMPLE, VOICES
 from sovits.prepare.features import make_features
 from sovits.prepare.filelists import write_lists
 from sovits.prepare.resample import ResampleOptions, resample_recordings
 from sovits.train import fit
-from sovits.voice import VOICES, load_voice, save_voice
+from sovits.voice import load_voice, save_voice
 
 NAME = "heart"
 SPEAKERS = {"heart": 0, "joe": 1, "kokoro-1": 2, "kokoro-2": 3}
@@ -117,8 +119,6 @@ def export(work: Path, metrics: dict[str, object]) -> None:
         "parameters": sum(p.numel() for p in voice.synthesizer.parameters()),
         "metrics": metrics,
     }
-    VOICES.mkdir(exist_ok=True)
-    save_voice(VOICES / f"{NAME}.safetensors", voice, dtype=torch.float16)
     held_out = [
         line
         for line in (work / "filelists/44k/val.txt").read_text("utf-8").splitlines()
@@ -126,7 +126,10 @@ def export(work: Path, metrics: dict[str, object]) -> None:
     ]
     waves = [read(path if Path(path).is_file() else work / path)[0] for path in held_out]
     joined = torch.cat(waves, dim=-1)[:, : int(SAMPLE_SECONDS * AUDIO.sample_rate)]
-    write(VOICES / f"{NAME}.sample.ogg", joined, AUDIO.sample_rate)
+    voice.card |= pitch_facts([(joined, AUDIO.sample_rate)])
+    VOICES.mkdir(exist_ok=True)
+    save_voice(VOICES / f"{NAME}.safetensors", voice, dtype=torch.float16)
+    write(VOICES / f"{NAME}{SAMPLE}", joined, AUDIO.sample_rate)
     print(VOICES / f"{NAME}.safetensors")
 
 
