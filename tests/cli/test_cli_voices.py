@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,16 @@ def test_a_terminal_gets_a_table_that_fits(
     assert capsys.readouterr().out.startswith("low\tbundled\t")
 
 
+def cpu_seconds() -> float:
+    """Return what all children have used, which other programs do not change much."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_it_is_quick_and_loads_nothing_heavy(here: Path) -> None:
     fill(here)
     for argv in (["voices"], ["voices", "--json"], ["voices", "--bundled"]):
-        begin = time.perf_counter()
+        begin = cpu_seconds()
         result = subprocess.run(
             [sys.executable, "-c", CHECK, *argv],
             capture_output=True,
@@ -131,7 +137,7 @@ def test_it_is_quick_and_loads_nothing_heavy(here: Path) -> None:
         )
         assert result.returncode == 0, result.stderr
         assert "heart" in result.stdout
-        assert time.perf_counter() - begin < 3  # 0.2 s where nothing else runs
+        assert cpu_seconds() - begin < 1  # 0.2 s where nothing else runs
     assert "hub:me/voice" not in result.stdout
 
 
