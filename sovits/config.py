@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sovits.errors import ConfigError
 
@@ -107,6 +107,8 @@ class SynthesizerConfig:
     predicts_f0: bool = True
     """Whether there is an F0 decoder (auto pitch)."""
 
+    moves_formants: ClassVar[bool] = False
+
     def samples_per_frame(self) -> int | None:
         """Return how many samples the decoder makes of one frame; None if it makes any number."""
         if self.decoder == "harmonic":
@@ -122,6 +124,71 @@ class SynthesizerConfig:
 
 
 @dataclass(frozen=True)
+class NativeConfig:
+    """Shape of the light synthesizer of this project."""
+
+    architecture: Literal["sovits-native"] = "sovits-native"
+    """Which network this describes; files tell by it."""
+    content_channels: int = 256
+    """Channels of the content encoder's output."""
+    speaker_channels: int = 128
+    """Channels of the speaker embedding."""
+    n_speakers: int = 1
+    """Rows of the speaker table."""
+    width: int = 320
+    """Channels of the network."""
+    prior_blocks: int = 3
+    """Blocks before the latent; these look ahead."""
+    decoder_blocks: int = 5
+    """Blocks after it."""
+    kernel_size: int = 7
+    """Frames that one block sees."""
+    expansion: int = 3
+    """Factor on the width inside a block."""
+    look_ahead: int = 4
+    """Frames of the future that the sound of a frame depends on; 4 is the least."""
+    harmonic_bands: int = 128
+    """Points of the envelope that shapes the harmonics."""
+    noise_bands: int = 64
+    """Points of the envelope that shapes the noise."""
+    harmonics: bool = True
+    """Whether there are harmonics, or noise alone."""
+    latent: int = 0
+    """Channels of a variational latent; 0 is none."""
+    flow_layers: int = 0
+    """Couplings between the latent and its prior."""
+
+    volume: ClassVar[bool] = True
+    predicts_f0: ClassVar[bool] = False
+    moves_formants: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("content_channels", 1),
+            ("speaker_channels", 1),
+            ("n_speakers", 1),
+            ("width", 1),
+            ("prior_blocks", 1),
+            ("decoder_blocks", 1),
+            ("kernel_size", 2),
+            ("expansion", 1),
+            ("look_ahead", 4),
+            ("harmonic_bands", 2),
+            ("noise_bands", 2),
+            ("latent", 0),
+            ("flow_layers", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError.wrong_value(name, getattr(self, name), f"at least {least}")
+        if self.look_ahead - 2 > self.prior_blocks * (self.kernel_size - 1):
+            most = 2 + self.prior_blocks * (self.kernel_size - 1)
+            raise ConfigError.wrong_value("look_ahead", self.look_ahead, f"at most {most}")
+
+    def samples_per_frame(self) -> None:
+        """Return None: it makes any number of samples of a frame."""
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
     """Shape of the discriminators; the defaults are so-vits-svc 4.0."""
 
@@ -131,6 +198,10 @@ class DiscriminatorConfig:
     """Factor on every channel count; below 1 trains faster, and cannot read others' D files."""
     spectral_norm: bool = False
     """Spectral instead of weight normalisation."""
+    scale: bool = True
+    """Whether one judges the raw wave."""
+    spectra: tuple[int, ...] = ()
+    """Windows of those that judge spectra (samples)."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +260,19 @@ class TrainConfig:
     """List of the clips to train on, one path a line."""
     validation_files: str = "filelists/44k/val.txt"
     """List of the clips to validate on."""
+    average: float = 0.0
+    """Decay of the average of all weights so far, which is what converts; 0 is no average."""
+    moved: float = 0.0
+    """Share of clips played at another speed, which moves pitch and formants (native voices)."""
 
     def __post_init__(self) -> None:
         for name in ("log_interval", "eval_interval", "epochs", "batch_size", "segment_frames"):
             if getattr(self, name) < 1:
                 raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
+        if not 0 <= self.average < 1:
+            raise ConfigError.wrong_value("train.average", self.average, "at least 0, and below 1")
+        if not 0 <= self.moved <= 1:
+            raise ConfigError.wrong_value("train.moved", self.moved, "between 0 and 1")
         if self.context_frames < self.segment_frames:
             raise ConfigError.segment_exceeds_context(self.segment_frames, self.context_frames)
 
@@ -204,7 +283,7 @@ class VoiceConfig:
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     """Rates and spectra."""
-    synthesizer: SynthesizerConfig = field(default_factory=SynthesizerConfig)
+    synthesizer: SynthesizerConfig | NativeConfig = field(default_factory=SynthesizerConfig)
     """Shape of the network."""
     content: str = "contentvec-768l12"
     """Name of the content encoder it was trained with."""
@@ -212,9 +291,17 @@ class VoiceConfig:
     """Row in the speaker table for each name."""
 
     def __post_init__(self) -> None:
+        audio = self.audio
+        if isinstance(self.synthesizer, NativeConfig):
+            if audio.n_fft != 4 * audio.hop_length or audio.hop_length % 4:
+                raise ConfigError.not_four_hops(audio.n_fft, audio.hop_length)
+            return self._check_speakers()
         made, needed = self.synthesizer.samples_per_frame(), self.audio.hop_length
         if made is not None and made != needed:
             raise ConfigError.rates_disagree(self.synthesizer.decoder, made, needed)
+        return self._check_speakers()
+
+    def _check_speakers(self) -> None:
         for name, index in self.speakers.items():
             if not 0 <= index < self.synthesizer.n_speakers:
                 raise ConfigError.no_such_row(name, index, self.synthesizer.n_speakers)
@@ -231,6 +318,10 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     """How."""
 
+    def __post_init__(self) -> None:
+        if self.train.moved and not self.voice.synthesizer.moves_formants:
+            raise ConfigError.cannot_move_clips(self.train.moved)
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
@@ -242,6 +333,8 @@ class ConvertOptions:
     """How far to move the pitch; 12 is one octave up."""
     f0_method: str = "swift"
     """How pitch is found: swift, crepe, crepe-tiny, fcpe, rmvpe, harvest, dio or pm."""
+    formants: float = 0.0
+    """How far to move formants, apart from pitch (semitones; native voices); up: a smaller body."""
     auto_f0: bool = False
     """Let the voice choose the melody (for speech; it cannot sing)."""
     noise_scale: float = 0.4
@@ -274,6 +367,7 @@ class ConvertOptions:
             ("noise_scale", 0.0, 10.0),
             ("retrieval_ratio", 0.0, 1.0),
             ("semitones", -60.0, 60.0),
+            ("formants", -12.0, 12.0),
             ("max_piece_seconds", 1.0, 600.0),
             ("pad_seconds", 0.0, 10.0),
             ("silence_seconds", 0.05, 60.0),
@@ -301,11 +395,23 @@ def build(kind: type[T], table: dict[str, Any], where: str = "") -> T:
     Raises:
         ConfigError: A key is unknown, or a value has another type than its setting.
     """
-    types = get_type_hints(kind)
+    hints = get_type_hints(kind)
+    types = {name: want for name, want in hints.items() if get_origin(want) is not ClassVar}
     for name in table:
         if name not in types:
             raise ConfigError.unknown_key(where + name, types)
     return kind(**{name: typed(types[name], table[name], where + name) for name in table})
+
+
+def _meant(kinds: tuple[Any, ...], value: Any) -> Any:
+    """Return which kind of an optional or of several dataclasses `value` is.
+
+    Dataclasses are told apart by their `architecture`; files from before there were several
+    have none, and are of the first.
+    """
+    kinds = tuple(kind for kind in kinds if kind is not NoneType)
+    named = value.get("architecture") if isinstance(value, dict) else None
+    return next((k for k in kinds if getattr(k, "architecture", None) == named), kinds[0])
 
 
 def typed(want: Any, value: Any, key: str) -> Any:
@@ -320,7 +426,7 @@ def typed(want: Any, value: Any, key: str) -> Any:
     elif origin in (Union, UnionType):
         if value is None and NoneType in get_args(want):
             return None
-        return typed(next(k for k in get_args(want) if k is not NoneType), value, key)
+        return typed(_meant(get_args(want), value), value, key)
     elif origin is tuple:
         if isinstance(value, list | tuple):
             kinds = get_args(want)

@@ -24,7 +24,7 @@ from sovits.models.decoders.source import frame_phases
 from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import Synthesizer, usual_length
 from sovits.retrieval import Index
-from sovits.types import Content, Wave
+from sovits.types import F0, Content, Speaker, Voiced, Volume, Wave
 
 LEVELS_PER_SECOND = 50
 FLOOR_DB = -90.0  # level below which even a quiet sound is silence (dBFS)
@@ -34,11 +34,34 @@ EDGE_SECONDS = 0.01  # fade from and to silence
 BLOCK_SECONDS = 10.0  # read at once
 
 
+class Sings(Protocol):
+    """What conversion needs of a network."""
+
+    def infer(
+        self,
+        content: Content,
+        f0: F0,
+        voiced: Voiced,
+        speaker: Speaker,
+        *,
+        volume: Volume | None,
+        noise_scale: float,
+        noise: NoiseSource | None,
+        phase: Tensor | None,
+        kept: slice | None,
+        formants: float,
+    ) -> Wave:
+        """Return sound, `[1, frames * hop_length]`."""
+
+
 class Singer(Protocol):
     """What conversion needs of a voice."""
 
     config: VoiceConfig
-    synthesizer: Synthesizer
+
+    @property
+    def synthesizer(self) -> Sings:
+        """The network."""
 
     @property
     def device(self) -> torch.device:
@@ -142,6 +165,8 @@ class Conversion:
         self.output_rate = options.output_rate or sound.sample_rate
         if options.auto_f0 and not voice.config.synthesizer.predicts_f0:
             raise VoiceError.no_f0_decoder()
+        if options.formants and not voice.config.synthesizer.moves_formants:
+            raise VoiceError.no_formants()
         self.row = voice.row(options.speaker)
         both = options.stereo == "both"
         self.streams = sound.channels if both else 1
@@ -260,7 +285,7 @@ class _Stage:
         volume = frame_rms(wave, self.hop).to(voice.device)[None] if self.hears_volume else None
         with torch.autocast(voice.device.type, torch.bfloat16, enabled=self.bf16):
             if options.auto_f0:
-                f0 = voice.synthesizer.melody(content, f0, voiced, speaker, volume=volume)
+                f0 = self._melody(content, f0, voiced, speaker, volume)
             f0 = f0 * 2 ** (options.semitones / 12)
             sung = voice.synthesizer.infer(
                 content,
@@ -272,8 +297,18 @@ class _Stage:
                 noise=NoiseSource(options.seed, first),
                 phase=self._phase(stream, f0.cpu(), first, meeting).to(voice.device),
                 kept=kept,
+                formants=2 ** (options.formants / 12),
             )
         return sung[0].float().cpu()
+
+    def _melody(
+        self, content: Content, f0: F0, voiced: Voiced, speaker: Speaker, volume: Volume | None
+    ) -> F0:
+        """Return the pitch that the voice would choose."""
+        network = self.voice.synthesizer
+        if not isinstance(network, Synthesizer):
+            raise VoiceError.no_f0_decoder()
+        return network.melody(content, f0, voiced, speaker, volume=volume)
 
     def _content(self, wave: Wave, first: int) -> Content:
         """Return the content of each frame of `wave`, which starts at frame `first`.

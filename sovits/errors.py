@@ -134,6 +134,15 @@ class ConfigError(SovitsError):
         return cls(f"There is no setting {key}. {_nearest(key.rpartition('.')[2], known)}")
 
     @classmethod
+    def not_four_hops(cls, n_fft: int, hop_length: int) -> ConfigError:
+        """The light synthesizer cannot overlap such windows."""
+        return cls(
+            f"The analysis window has {n_fft} samples and a hop {hop_length}, but sovits-native "
+            "needs windows of four hops, and hops that four divides. Set filter_length to four "
+            "times hop_length."
+        )
+
+    @classmethod
     def frames_do_not_cover(cls, n_fft: int, hop_length: int) -> Self:
         """Frames leave samples out."""
         return cls(
@@ -216,6 +225,14 @@ class ConfigError(SovitsError):
     def lists_differ(cls, a: str, b: str) -> Self:
         """Two lists must have an entry for each other's."""
         return cls(f"{a} and {b} have different lengths, but are pairs. Correct one of them.")
+
+    @classmethod
+    def cannot_move_clips(cls, share: float) -> Self:
+        """Clips are to be played at other speeds, but the network cannot be told."""
+        return cls(
+            f"train.moved is {share:g}, but only a voice of type sovits-native can be told that a "
+            "clip's formants have moved. Set it to 0."
+        )
 
     @classmethod
     def content_width(cls, content: str, channels: int, found: int) -> Self:
@@ -684,6 +701,14 @@ class VoiceError(SovitsError):
     def no_f0_decoder(cls) -> Self:
         """Auto pitch was asked of a voice that cannot."""
         return cls("This voice cannot choose the melody: it has no F0 decoder. Leave auto_f0 off.")
+
+    @classmethod
+    def no_formants(cls) -> Self:
+        """Formants are to move, of a voice that cannot move them."""
+        return cls(
+            "This voice cannot move formants apart from the pitch; voices of type sovits-native "
+            "can. Leave formants at 0."
+        )
 
     @classmethod
     def not_an_index(cls, path: Path) -> Self:

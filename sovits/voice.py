@@ -24,12 +24,14 @@ from sovits.legacy.limits import check_ranges, check_shape, parameters
 from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
 from sovits.library import BASE, newest, resolve
-from sovits.models.synthesizer import Synthesizer
+from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.retrieval import Index
 from sovits.types import Wave
 
 NEIGHBOURS = 4  # frames of a native index that are mixed
 SLACK = 4  # how far the number of a network's parameters may be misjudged
+POSTERIOR = ("enc_q.", "latent.posterior.")
+"""How names of tensors begin that only training needs."""
 MOST_SMALL = 1e6  # parameters of a network that may be built whatever the file holds
 
 
@@ -39,7 +41,7 @@ class Voice:
 
     config: VoiceConfig
     """What it knows of itself."""
-    synthesizer: Synthesizer
+    synthesizer: AnySynthesizer
     """The network, folded."""
     card: dict[str, Any]
     """Data, licence and measurements, as its maker wrote them."""
@@ -224,7 +226,7 @@ def _assemble(path: Path, config: VoiceConfig, state: State, *, folded: bool) ->
     described = parameters(config.audio, config.synthesizer, posterior=False)
     if described > SLACK * held + MOST_SMALL:
         raise VoiceError.too_small(path, held, described)
-    synthesizer = Synthesizer(config.synthesizer, config.audio, posterior=False)
+    synthesizer = make_synthesizer(config.synthesizer, config.audio, posterior=False)
     if folded:
         synthesizer.fold()
     wanted = {name: tuple(like.shape) for name, like in synthesizer.state_dict().items()}
@@ -239,7 +241,7 @@ def _assemble(path: Path, config: VoiceConfig, state: State, *, folded: bool) ->
     synthesizer.fold()
     _check_finite(path, synthesizer.state_dict())
     voice = Voice(config, synthesizer, {}, path)
-    unused = sorted(name for name in state.keys() - wanted.keys() if not name.startswith("enc_q."))
+    unused = sorted(n for n in state.keys() - wanted.keys() if not n.startswith(POSTERIOR))
     if unused:
         shown = ", ".join(name[:80] for name in unused[:3]) + (" ..." if len(unused) > 3 else "")
         voice.remarks.append(f"{path.name}: {len(unused)} tensors are not used ({shown}).")

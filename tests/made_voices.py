@@ -12,8 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sovits.config import AudioConfig, DecoderKind, SynthesizerConfig, VoiceConfig
+from sovits.config import (
+    AudioConfig,
+    DecoderKind,
+    NativeConfig,
+    SynthesizerConfig,
+    VoiceConfig,
+)
 from sovits.errors import SovitsError, VoiceError
+from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.models.synthesizer import Synthesizer
 from sovits.voice import Voice, load_voice
 
@@ -99,11 +106,13 @@ def synthesizer_config(decoder: DecoderKind = "hifi-gan", **changes: Any) -> Syn
     return SynthesizerConfig(**(settings | changes))
 
 
-def synthesizer(config: SynthesizerConfig, audio: AudioConfig, seed: int = 0) -> Synthesizer:
+def synthesizer(
+    config: SynthesizerConfig | NativeConfig, audio: AudioConfig, seed: int = 0
+) -> AnySynthesizer:
     """Return a network in which nothing is zero, so that every part is heard."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = Synthesizer(config, audio)
+        made = make_synthesizer(config, audio)
         with torch.no_grad():
             for parameter in made.parameters():
                 if not parameter.any():
@@ -114,6 +123,25 @@ def synthesizer(config: SynthesizerConfig, audio: AudioConfig, seed: int = 0) ->
 def voice(config: VoiceConfig, seed: int = 0) -> Voice:
     """Return a voice of random weights, ready to convert."""
     return Voice(config, synthesizer(config.synthesizer, config.audio, seed).fold(), {})
+
+
+def light(**changes: Any) -> VoiceConfig:
+    """Return the settings of a small voice of this project's own architecture."""
+    settings: dict[str, Any] = {
+        "content_channels": 9,
+        "speaker_channels": 6,
+        "n_speakers": 3,
+        "width": 8,
+        "prior_blocks": 2,
+        "decoder_blocks": 1,
+        "kernel_size": 3,
+        "expansion": 2,
+        "harmonic_bands": 12,
+        "noise_bands": 10,
+    }
+    audio = AudioConfig(sample_rate=16_000, hop_length=160, n_fft=640, n_mels=40)
+    network = NativeConfig(**(settings | changes))
+    return VoiceConfig(audio, network, "unheard of", {"alice": 0, "bob": 2})
 
 
 def write_legacy(folder: Path, state: State, table: Table | None, number: int = 800) -> Path:
@@ -129,10 +157,11 @@ def write_legacy(folder: Path, state: State, table: Table | None, number: int = 
     return path
 
 
-def sound_of(network: Synthesizer, speaker: int = 1, *, predict_f0: bool = False) -> Tensor:
+def sound_of(network: AnySynthesizer, speaker: int = 1, *, predict_f0: bool = False) -> Tensor:
     """Return what a network sings of some fixed content and melody, without noise."""
     random = torch.Generator().manual_seed(5)
     frames = 12
+    more = {"predict_f0": predict_f0} if isinstance(network, Synthesizer) else {}
     return network.infer(
         torch.randn(1, network.config.content_channels, frames, generator=random),
         torch.linspace(100, 400, frames)[None],
@@ -140,7 +169,7 @@ def sound_of(network: Synthesizer, speaker: int = 1, *, predict_f0: bool = False
         torch.tensor([speaker]),
         volume=torch.rand(1, frames, generator=random) if network.config.volume else None,
         deterministic=True,
-        predict_f0=predict_f0,
+        **more,
     )
 
 

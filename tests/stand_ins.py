@@ -57,6 +57,7 @@ class Sung:
     seed: int
     first: int
     phase: Tensor
+    formants: float
 
 
 @dataclass
@@ -79,6 +80,7 @@ class Whistle:
         noise: NoiseSource,
         phase: Tensor,
         kept: slice,
+        formants: float,
     ) -> Wave:
         """Return `[1, frames * hop_length]`."""
         self.asked.append(
@@ -92,6 +94,7 @@ class Whistle:
                 noise.seed,
                 noise.start,
                 phase,
+                formants,
             )
         )
         rate, hop = self.audio.sample_rate, self.audio.hop_length

@@ -19,15 +19,21 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from sovits.cli.options import FLAGS, Flag, field_docs
 from sovits.cli.parse import COMMANDS
-from sovits.config import AudioConfig, ConvertOptions, SynthesizerConfig, VoiceConfig
+from sovits.config import (
+    AudioConfig,
+    ConvertOptions,
+    NativeConfig,
+    SynthesizerConfig,
+    VoiceConfig,
+)
 from sovits.features.content import CONTENT
 from sovits.features.content.whisper import POSITIONS
 from sovits.features.pitch import PITCH_METHODS, crepe, fcpe, rmvpe, swift
 from sovits.features.speaker import SPEAKER
-from sovits.legacy.keys import DEAD, REQUIRED, SETTINGS
+from sovits.legacy.keys import DEAD, NATIVE, REQUIRED, SETTINGS
 from sovits.legacy.presets import PRESETS
 from sovits.legacy.settings import config_from_json, config_to_json
-from sovits.prepare.filelists import BEST_ENCODER
+from sovits.prepare.filelists import BEST_ENCODER, NATIVE_ENCODER
 from sovits.weights import WeightsFile
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -127,12 +133,17 @@ def flags(command: str) -> str:
     return table((f"`svc {command}`", "default", "meaning"), *rows)
 
 
-def settings() -> str:
+def settings(head: str = "key of config.json", kind: str | None = None) -> str:
     """Return the keys of `config.json` that stand for one setting each.
 
     What holds if one is left out is asked of the reader itself, given an empty configuration.
+
+    Args:
+        head: What the table begins with.
+        kind: `model.type_`, of which only the keys of the network are returned; else all others.
     """
-    config, _ = config_from_json({"train": {}, "data": {}, "model": {}})
+    model = {} if kind is None else {"type_": kind}
+    config, _ = config_from_json({"train": {}, "data": {}, "model": model})
     voice = config.voice
     rooms = {
         "train": config.train,
@@ -140,22 +151,32 @@ def settings() -> str:
         "synthesizer": voice.synthesizer,
         "discriminator": config.discriminator,
     }
+    if kind is not None:
+        rooms = {"native": voice.synthesizer}
     rows = []
     for setting in SETTINGS:
+        if setting.room not in rooms:
+            continue
         room = rooms[setting.room]
         default = as_json(getattr(room, setting.name))
         rows.append((code(setting.key), default, field_docs(type(room))[setting.name]))
-    return table(("key of config.json", "if left out", "meaning"), *rows)
+    return table((head, "if left out", "meaning"), *rows)
 
 
 def presets() -> str:
     """Return what the presets of `svc pre-config` set differently from one another."""
-    made = {name: config_to_json(make(BEST_ENCODER, {"a": 0})) for name, make in PRESETS.items()}
+    made = {
+        name: config_to_json(make(NATIVE_ENCODER if name == NATIVE else BEST_ENCODER, {"a": 0}))
+        for name, make in PRESETS.items()
+    }
     rows = []
     for section in ("train", "data", "model"):
-        for key in next(iter(made.values()))[section]:
-            values = [as_json(config[section].get(key)) for config in made.values()]
-            if len(set(values)) > 1:
+        for key in dict.fromkeys(key for config in made.values() for key in config[section]):
+            values = [
+                as_json(config[section][key]) if key in config[section] else "–"
+                for config in made.values()
+            ]
+            if len({value for value in values if value != "–"}) > 1:
                 rows.append((code(f"{section}.{key}"), *values))
     return table(("preset sets", *map(code, made)), *rows)
 
@@ -206,7 +227,9 @@ def weights() -> list[WeightsFile]:
 def bundled() -> str:
     """Return the weights that ship with the package."""
     rows = [
-        (code(w.bundled), w.name, w.licence, code(w.bundled_sha256)) for w in weights() if w.bundled
+        (code(w.bundled), w.name, w.licence, code(w.bundled_sha256 or "not yet known"))
+        for w in weights()
+        if w.bundled
     ]
     return table(("in sovits/assets", "weights", "licence", "SHA-256"), *rows)
 
@@ -230,22 +253,31 @@ def fetched() -> str:
 
 def voice_config() -> str:
     """Return the settings in the header of a native voice."""
-    rows = []
-    for prefix, kind in (("audio.", AudioConfig), ("synthesizer.", SynthesizerConfig)):
-        docs, hints = field_docs(kind), get_type_hints(kind)
-        for field in fields(kind):
-            rows.append(
-                (
-                    code(prefix + field.name),
-                    _type(hints[field.name]),
-                    as_json(field.default),
-                    docs[field.name],
-                )
-            )
+    rows = [*_fields("audio.", AudioConfig), *_fields("synthesizer.", SynthesizerConfig)]
     docs = field_docs(VoiceConfig)
     rows.append((code("content"), "string", as_json(VoiceConfig.content), docs["content"]))
     rows.append((code("speakers"), "object of integers", as_json({}), docs["speakers"]))
     return table(("key in config", "type", "if left out", "meaning"), *rows)
+
+
+def native_config() -> str:
+    """Return the settings of the light network in the header of a voice."""
+    head = ("key in config of sovits-native", "type", "if left out", "meaning")
+    return table(head, *_fields("synthesizer.", NativeConfig))
+
+
+def _fields(prefix: str, kind: type) -> list[tuple[str, ...]]:
+    """Return the settings of one dataclass."""
+    docs, hints = field_docs(kind), get_type_hints(kind)
+    return [
+        (
+            code(prefix + field.name),
+            _type(hints[field.name]),
+            as_json(field.default),
+            docs[field.name],
+        )
+        for field in fields(kind)
+    ]
 
 
 def _type(want: Any) -> str:
@@ -266,6 +298,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
     "guide.md": [
         *(partial(flags, name) for name in COMMANDS if options(name)),
         settings,
+        partial(settings, "key of config.json of sovits-native", NATIVE),
         presets,
         unheeded,
         pitch,
@@ -273,7 +306,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
         bundled,
         fetched,
     ],
-    "voice-format.md": [voice_config],
+    "voice-format.md": [voice_config, native_config],
 }
 """What is generated in which document."""
 

@@ -35,6 +35,7 @@ class Flag(NamedTuple):
 FLAGS: dict[str, Flag] = {
     "speaker": Flag(("-s",), metavar="NAME"),
     "semitones": Flag(("-t", "--semitones"), name="transpose"),
+    "formants": Flag(("-fo",), metavar="SEMITONES"),
     "f0_method": Flag(("-fm",), metavar="METHOD"),
     "auto_f0": Flag(("-a", "--auto-f0"), name="auto-predict-f0", hint=" -na: do not."),
     "noise_scale": Flag(("-n",)),

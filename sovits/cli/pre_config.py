@@ -23,13 +23,13 @@ class PreConfig:
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration to write."""
     config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "so-vits-svc-4.0v1"
-    """One of so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy, quickvc and the lighter sovits-small."""
+    """so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy, quickvc, sovits-small or sovits-native."""
     speech_encoder: Annotated[str | None, arg(metavar="NAME")] = None
-    """Content encoder; else contentvec-768l12 if it is on this machine, else whisper-base-still."""
+    """Content encoder; else the preset's own, contentvec-768l12 if here, or whisper-base-still."""
 
     def run(self) -> int:
         """Write the files."""
-        from sovits.prepare.filelists import BEST_ENCODER, write_lists
+        from sovits.prepare.filelists import BEST_ENCODER, BUNDLED_ENCODER, write_lists
 
         lists = write_lists(
             self.input_dir,
@@ -48,7 +48,7 @@ class PreConfig:
             f"{len(lists.held_out)} to validate on."
         )
         note(f"Content encoder: {voice.content}, {voice.synthesizer.content_channels} channels.")
-        if self.speech_encoder is None and voice.content != BEST_ENCODER:
+        if self.speech_encoder is None and voice.content == BUNDLED_ENCODER:
             note(
                 f"{BEST_ENCODER} is not on this machine; "
                 f"--speech-encoder {BEST_ENCODER} fetches it."

@@ -1,4 +1,4 @@
-"""Read `G_*.pth` of so-vits-svc 4.0, 4.1 and the fork, and know what they are by their shapes."""
+"""Read `G_*.pth` of so-vits-svc 4.0, 4.1, the fork and ours, and know them by their shapes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from sovits.config import Config, VoiceConfig
+from sovits.config import Config, NativeConfig, VoiceConfig
 from sovits.errors import VoiceError
+from sovits.legacy.keys import NATIVE
 from sovits.legacy.limits import MAX_PARAMETERS
 from sovits.legacy.unpickle import is_plain, unpickle
 
 State = dict[str, Tensor]
 
-WRAPPERS = ("model", "weight", "model_g", "generator")
-"""Where checkpoints keep their tensors: so-vits-svc, RVC, so-vits-svc 5.0, NSF-HiFiGAN."""
+WRAPPERS = ("average", "model", "weight", "model_g", "generator")
+"""Where checkpoints keep tensors: an average of ours, so-vits-svc, RVC, so-vits-svc 5.0, others."""
+LIGHT = "shaper.head.weight"
+"""Tensor that only the light network of this project has."""
 
 # What gives away the networks of 4.1 that have other parts than ours.
 VARIANTS = {
@@ -55,7 +58,7 @@ def read_state(path: Path) -> State:
         raise VoiceError.other_kind(path, "so-vits-svc 4.1 with " + " and ".join(variants))
     if others := told_by(OTHERS):
         raise VoiceError.other_kind(path, others[0])
-    if "emb_g.weight" not in state or "dec.conv_pre.bias" not in state:
+    if "emb_g.weight" not in state or not state.keys() & {"dec.conv_pre.bias", LIGHT}:
         raise VoiceError.not_a_generator(path, sorted(state))
     return state
 
@@ -98,7 +101,11 @@ def described_by(state: State, config: Config, path: Path) -> tuple[VoiceConfig,
         VoiceError: The tensors contradict the config, so one of them belongs to another model.
     """
     told = config.voice.synthesizer
-    seen = _seen(state)
+    light = isinstance(told, NativeConfig)
+    if light != (LIGHT in state):
+        found, expected = ("vits", NATIVE) if light else (NATIVE, "vits")
+        raise VoiceError.contradiction(path, "architecture", found, expected)
+    seen = _seen_light(state) if light else _seen(state)
     remarks = []
     for name, value in seen.items():
         expected = getattr(told, name)
@@ -150,6 +157,28 @@ def _seen(state: State) -> dict[str, Any]:
         seen["n_heads"] = seen["hidden_channels"] // max(1, relative.shape[2])
     if any(name.startswith("dec.resblocks.") for name in state):
         seen["resblock"] = "1" if any(".convs1." in name for name in state) else "2"
+    return seen
+
+
+def _seen_light(state: State) -> dict[str, Any]:
+    """Return the same of the light network."""
+    seen: dict[str, Any] = {
+        f"{part}_blocks": len([n for n in state if re.match(rf"{part}\.blocks\.\d+\.scale$", n)])
+        for part in ("prior", "decoder")
+    }
+    seen["flow_layers"] = len([n for n in state if n.endswith(".narrow.bias") and ".flow." in n])
+    seen["latent"] = 0
+    shapes = {
+        "content_channels": ("content.weight", 1),
+        "width": ("content.weight", 0),
+        "n_speakers": ("emb_g.weight", 0),
+        "speaker_channels": ("emb_g.weight", 1),
+        "kernel_size": ("prior.blocks.0.depthwise.conv.weight", 3),
+        "latent": ("latent.back.weight", 1),
+    }
+    for setting, (name, axis) in shapes.items():
+        if name in state and state[name].dim() > axis:
+            seen[setting] = state[name].shape[axis]
     return seen
 
 

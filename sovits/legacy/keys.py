@@ -11,8 +11,11 @@ CHANNELS = {
     "hubert-soft": 256,
     "whisper-base": 512,
     "whisper-base-still": 512,
+    "sovits-content": 256,
 }
-"""Channels of the content encoders that old voices can have been trained with."""
+"""Channels of the content encoders that voices can have been trained with."""
+NATIVE = "sovits-native"
+"""What `model.type_` is for voices of this project's own architecture; others name a decoder."""
 
 # so-vits-svc 4.1's names; the ONNX ones are the same networks in another container.
 ENCODERS = {
@@ -58,6 +61,8 @@ SETTINGS = (
     Setting("train.c_kl", "train", "kl_weight", 0, 1e6),
     Setting("train.c_stft", "train", "stft_weight", 0, 1e6),
     Setting("train.c_fm", "train", "feature_weight", 0, 1e6),
+    Setting("train.average", "train", "average", 0, 1),
+    Setting("train.moved", "train", "moved", 0, 1),
     Setting("train.keep_ckpts", "train", "keep_checkpoints", 0, 1e9),
     Setting("train.num_workers", "train", "num_workers", 0, 1024),
     Setting("train.ckpt_name_by_step", "train", "name_by_step"),
@@ -103,8 +108,28 @@ SETTINGS = (
     Setting("model.use_spectral_norm", "discriminator", "spectral_norm"),
     Setting("model.discriminator_periods", "discriminator", "periods", 1, 1024),
     Setting("model.discriminator_width", "discriminator", "width", 0.001, 16),
+    Setting("model.discriminator_scale", "discriminator", "scale"),
+    Setting("model.discriminator_spectra", "discriminator", "spectra", 16, 65_536),
+    Setting("model.type_", "native", "architecture"),
+    Setting("model.ssl_dim", "native", "content_channels", 1, 16_384),
+    Setting("model.gin_channels", "native", "speaker_channels", 1, 16_384),
+    Setting("model.n_speakers", "native", "n_speakers", 1, 1_000_000),
+    Setting("model.width", "native", "width", 1, 16_384),
+    Setting("model.prior_blocks", "native", "prior_blocks", 1, 128),
+    Setting("model.decoder_blocks", "native", "decoder_blocks", 1, 128),
+    Setting("model.kernel_size", "native", "kernel_size", 2, 255),
+    Setting("model.expansion", "native", "expansion", 1, 64),
+    Setting("model.look_ahead", "native", "look_ahead", 4, 1024),
+    Setting("model.harmonic_bands", "native", "harmonic_bands", 2, 1024),
+    Setting("model.noise_bands", "native", "noise_bands", 2, 1024),
+    Setting("model.harmonics", "native", "harmonics"),
+    Setting("model.latent", "native", "latent", 0, 16_384),
+    Setting("model.n_flow_layer", "native", "flow_layers", 0, 128),
 )
-"""Every key that stands for one setting, with the range of its numbers."""
+"""Every key that stands for one setting, with the range of its numbers.
+
+A voice has the rooms of one network: `native` if its type is `sovits-native`, else `synthesizer`.
+"""
 
 # Keys that two or more settings are made of; `_gather` reads them.
 COMPOSED = {

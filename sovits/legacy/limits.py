@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sovits.config import AudioConfig, SynthesizerConfig
+from sovits.config import AudioConfig, NativeConfig, SynthesizerConfig
 from sovits.errors import ConfigError
 from sovits.legacy.keys import SETTINGS
 
@@ -13,6 +13,10 @@ MAX_PARAMETERS = 1e9
 """Parameters of the largest network that is built; so-vits-svc has 5e7."""
 HARMONIC_BLOCKS = 7
 """Blocks of the harmonic decoder, each with two layers of twice its width."""
+PITCH_INPUTS = 40
+"""Numbers that tell the light network a frame's pitch and loudness, and its biases."""
+NOISE_STEPS = 4
+"""Times a frame that it shapes noise."""
 MAX_ITEMS = 64
 """Entries of the longest list of numbers."""
 MAX_TEXT = 4096
@@ -51,30 +55,42 @@ def check_range(key: str, value: Any, low: float, high: float) -> None:
         raise ConfigError.wrong_value(key, value, f"between {low:g} and {high:g}")
 
 
-def check_ranges(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
+def check_ranges(audio: AudioConfig, synthesizer: SynthesizerConfig | NativeConfig) -> None:
     """Refuse settings beyond the ranges that hold for a `config.json` too.
 
     Raises:
         ConfigError: One is.
     """
-    rooms: dict[str, object] = {"audio": audio, "synthesizer": synthesizer}
+    kind = "native" if isinstance(synthesizer, NativeConfig) else "synthesizer"
+    rooms: dict[str, tuple[str, object]] = {
+        "audio": ("audio", audio),
+        kind: ("synthesizer", synthesizer),
+    }
     for setting in SETTINGS:
         if setting.room in rooms:
-            value = getattr(rooms[setting.room], setting.name)
-            check_range(f"{setting.room}.{setting.name}", value, setting.low, setting.high)
+            where, room = rooms[setting.room]
+            value = getattr(room, setting.name)
+            check_range(f"{where}.{setting.name}", value, setting.low, setting.high)
 
 
-def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
+def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig | NativeConfig) -> None:
     """Refuse shapes that cannot be built, or that would fill every memory.
 
     Raises:
         ConfigError: Two settings contradict each other, or the network is absurdly large.
     """
-    s = synthesizer
     if audio.mel_max is not None and not audio.mel_min < audio.mel_max <= audio.sample_rate / 2:
         raise ConfigError.wrong_value(
             "data.mel_fmax", audio.mel_max, "above mel_fmin and at most half of sampling_rate"
         )
+    if isinstance(synthesizer, SynthesizerConfig):
+        _check_stages(synthesizer)
+    if (count := parameters(audio, synthesizer)) > MAX_PARAMETERS:
+        raise ConfigError.too_large(count, MAX_PARAMETERS)
+
+
+def _check_stages(s: SynthesizerConfig) -> None:
+    """Refuse layers that do not fit one another."""
     if s.hidden_channels % s.n_heads:
         raise ConfigError.wrong_value(
             "model.hidden_channels", s.hidden_channels, f"a multiple of n_heads ({s.n_heads})"
@@ -114,12 +130,13 @@ def check_shape(audio: AudioConfig, synthesizer: SynthesizerConfig) -> None:
             s.upsample_initial_channels,
             f"at least {2 ** len(s.upsample_rates)}, as each stage halves it",
         )
-    if (count := parameters(audio, s)) > MAX_PARAMETERS:
-        raise ConfigError.too_large(count, MAX_PARAMETERS)
 
 
 def parameters(
-    audio: AudioConfig, synthesizer: SynthesizerConfig, *, posterior: bool = True
+    audio: AudioConfig,
+    synthesizer: SynthesizerConfig | NativeConfig,
+    *,
+    posterior: bool = True,
 ) -> float:
     """Return roughly how many parameters the network has, without building it.
 
@@ -128,6 +145,8 @@ def parameters(
         synthesizer: Shape of the network.
         posterior: Whether to count the posterior encoder, which only training needs.
     """
+    if isinstance(synthesizer, NativeConfig):
+        return _native_parameters(audio, synthesizer, posterior=posterior)
     s, width = synthesizer, float(synthesizer.hidden_channels)
     layer = width * (4 * width + 2 * s.filter_channels * s.kernel_size)
     wavenet = width * (2 * width * 5 + 2 * width + 2 * s.speaker_channels)
@@ -153,4 +172,23 @@ def parameters(
     if s.decoder != "hifi-gan":
         bands = 1 if s.decoder == "istft" else s.subbands
         total += 7 * channels * bands * (s.istft_n_fft + 2)
+    return total
+
+
+def _native_parameters(audio: AudioConfig, native: NativeConfig, *, posterior: bool) -> float:
+    """Return how many parameters the light network has, but for some biases."""
+    n, width = native, float(native.width)
+
+    def blocks(count: int, kernel_size: int, expansion: int) -> float:
+        return count * width * (kernel_size + 5 + expansion * (2 * width + 1))
+
+    total = blocks(n.prior_blocks + n.decoder_blocks, n.kernel_size, n.expansion)
+    total += width * (n.content_channels + 2 * n.speaker_channels + PITCH_INPUTS)
+    total += width * (n.harmonic_bands + NOISE_STEPS * n.noise_bands)
+    total += float(n.n_speakers) * n.speaker_channels
+    if n.latent:
+        total += 3 * width * n.latent
+        total += n.flow_layers * width * (n.latent + n.speaker_channels + 1)
+        if posterior:
+            total += blocks(4, 7, 2) + width * (audio.n_bins + 2 * n.latent)
     return total

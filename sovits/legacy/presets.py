@@ -1,4 +1,4 @@
-"""Settings to begin a training with: the fork's three templates, and a small one of our own."""
+"""Settings to begin a training with: the fork's three templates, and two light ones of our own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sovits.config import (
     AudioConfig,
     Config,
     DiscriminatorConfig,
+    NativeConfig,
     SynthesizerConfig,
     TrainConfig,
     VoiceConfig,
@@ -73,10 +74,31 @@ def _small(content: str, speakers: Mapping[str, int]) -> Config:
     )
 
 
+def _native(content: str, speakers: Mapping[str, int]) -> Config:
+    synthesizer = NativeConfig(content_channels=CHANNELS[content], n_speakers=max(1, len(speakers)))
+    train = TrainConfig(
+        learning_rate=1e-3,
+        segment_frames=64,
+        context_frames=128,
+        mel_weight=15.0,
+        stft_weight=8.0,
+        adversarial_from=2000,
+        average=0.999,
+        moved=0.5,
+        name_by_step=True,
+    )
+    return Config(
+        VoiceConfig(AudioConfig(n_mels=128), synthesizer, content, dict(speakers)),
+        DiscriminatorConfig(width=0.25, scale=False, spectra=(2048, 1024, 512)),
+        train,
+    )
+
+
 PRESETS: dict[str, Callable[[str, Mapping[str, int]], Config]] = {
     "so-vits-svc-4.0v1": _fork,
     "so-vits-svc-4.0v1-legacy": _fork_legacy,
     "quickvc": _quickvc,
     "sovits-small": _small,
+    "sovits-native": _native,
 }
 """Settings by name, made for a content encoder and the rows of the speakers."""

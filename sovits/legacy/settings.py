@@ -13,6 +13,7 @@ from sovits.config import (
     AudioConfig,
     Config,
     DiscriminatorConfig,
+    NativeConfig,
     SynthesizerConfig,
     TrainConfig,
     VoiceConfig,
@@ -24,9 +25,11 @@ from sovits.legacy.keys import (
     COMPOSED,
     DEAD,
     ENCODERS,
+    NATIVE,
     OTHER_ENCODERS,
     REQUIRED,
     SETTINGS,
+    Setting,
 )
 from sovits.legacy.limits import check_finite, check_range, check_shape
 
@@ -39,6 +42,7 @@ _ROOMS: dict[str, type] = {
     "train": TrainConfig,
     "audio": AudioConfig,
     "synthesizer": SynthesizerConfig,
+    "native": NativeConfig,
     "discriminator": DiscriminatorConfig,
 }
 
@@ -97,9 +101,10 @@ def config_from_json(table: Table) -> tuple[Config, list[str]]:
     if any(a == b for a, b in pairwise(rows)):
         notes.append("Some names in spk share a row of the speaker table: they are one voice.")
     audio = AudioConfig(**values["audio"])
-    content, channels = _content(sections, values["synthesizer"])
-    values["synthesizer"]["content_channels"] = channels
-    synthesizer = SynthesizerConfig(**values["synthesizer"])
+    native = _is_native(sections)
+    network = values["native" if native else "synthesizer"]
+    content, network["content_channels"] = _content(sections, network)
+    synthesizer = NativeConfig(**network) if native else SynthesizerConfig(**network)
     check_shape(audio, synthesizer)
     config = Config(
         VoiceConfig(audio, synthesizer, content, speakers),
@@ -111,14 +116,15 @@ def config_from_json(table: Table) -> tuple[Config, list[str]]:
 
 def config_to_json(config: Config) -> Table:
     """Return `config` under the keys of a `config.json`; `config_from_json` gives it back."""
+    native = isinstance(config.voice.synthesizer, NativeConfig)
     rooms = {
         "train": config.train,
         "audio": config.voice.audio,
-        "synthesizer": config.voice.synthesizer,
+        "native" if native else "synthesizer": config.voice.synthesizer,
         "discriminator": config.discriminator,
     }
     table: Table = {"train": {}, "data": {}, "model": {}, "spk": dict(config.voice.speakers)}
-    for setting in SETTINGS:
+    for setting in _settings(native=native):
         section, _, key = setting.key.partition(".")
         table[section][key] = _listed(getattr(rooms[setting.room], setting.name))
     train, audio, content = config.train, config.voice.audio, config.voice.content
@@ -195,12 +201,23 @@ def _sections(table: Table) -> dict[str, Table]:
     return sections
 
 
+def _is_native(sections: dict[str, Table]) -> bool:
+    """Return whether a configuration is of this project's own architecture."""
+    return bool(sections["model"].get("type_") == NATIVE)
+
+
+def _settings(*, native: bool) -> list[Setting]:
+    """Return the settings that voices of one architecture have."""
+    other = "synthesizer" if native else "native"
+    return [setting for setting in SETTINGS if setting.room != other]
+
+
 def _gather(sections: dict[str, Table]) -> tuple[dict[str, Table], list[str]]:
     """Return the values of the simple settings for each part of `Config`, and remarks."""
     values: dict[str, Table] = {room: {} for room in _ROOMS}
     notes = []
     types = {room: get_type_hints(kind) for room, kind in _ROOMS.items()}
-    for setting in SETTINGS:
+    for setting in _settings(native=_is_native(sections)):
         section, _, key = setting.key.partition(".")
         if key not in sections[section]:
             continue
@@ -256,6 +273,9 @@ def _content(sections: dict[str, Table], synthesizer: Table) -> tuple[str, int]:
     width: int | None = synthesizer.get("content_channels")
     projected = typed(bool | None, data.get("contentvec_final_proj"), "data.contentvec_final_proj")
     by_width = {768: "contentvec-768l12", 256: "contentvec-256l9", 512: "whisper-base"}
+    native = _is_native(sections)
+    if native:
+        by_width[CHANNELS["sovits-content"]] = "sovits-content"
     if "content" in model:
         content: str = typed(str, model["content"], "model.content")
     elif "speech_encoder" in model:
@@ -277,7 +297,7 @@ def _content(sections: dict[str, Table], synthesizer: Table) -> tuple[str, int]:
         content = by_width[width]
     else:
         # The fork reads a missing contentvec_final_proj as true: layer 9, projected to 256.
-        content = "contentvec-256l9"
+        content = "sovits-content" if native else "contentvec-256l9"
     channels = CHANNELS.get(content, width)
     if channels is None:
         raise ConfigError.wrong_value("model.ssl_dim", None, f"the channels of {content[:40]}")
@@ -297,8 +317,9 @@ def _remarks(sections: dict[str, Table]) -> list[str]:
     window, n_fft = audio.get("win_length"), audio.get("filter_length", AudioConfig.n_fft)
     if window not in (None, n_fft):
         raise ConfigError.wrong_value("data.win_length", window, f"filter_length ({n_fft})")
+    settings = _settings(native=_is_native(sections))
     known = {
-        section: {s.key.partition(".")[2] for s in SETTINGS if s.key.startswith(f"{section}.")}
+        section: {s.key.partition(".")[2] for s in settings if s.key.startswith(f"{section}.")}
         | {*COMPOSED[section], *DEAD[section], *(REQUIRED if section == "model" else ())}
         for section in ("train", "data", "model")
     }

@@ -117,6 +117,21 @@ class NormedConv2d(_Normed):
         return F.conv2d(x, self.kernel(), self.bias, (self.stride, 1), (self.padding, 0))
 
 
+class NormedPlane(_Normed):
+    """`nn.Conv2d` over frames and bins, with weight normalisation.
+
+    It sees three frames and nine bins, and keeps the frames and every second bin.
+    """
+
+    def __init__(self, n_in: int, n_out: int, dilation: int = 1) -> None:
+        super().__init__((n_out, n_in, 3, 9), n_in * 27, n_out)
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[batch, n_in, frames, bins]` to `[batch, n_out, frames, (bins + 1) // 2]`."""
+        return F.conv2d(x, self.kernel(), self.bias, (1, 2), (self.dilation, 4), (self.dilation, 1))
+
+
 class NormedConvTranspose1d(_Normed):
     """`nn.ConvTranspose1d` that multiplies time by `stride`, with weight normalisation.
 

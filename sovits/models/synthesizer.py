@@ -47,6 +47,8 @@ class TrainBatch(NamedTuple):
     mask: Mask
     start: Tensor
     """First frame of the segment that is decoded, int64, `[batch]`."""
+    formants: Tensor
+    """Factor by which the clip was played faster, and its formants moved, `[batch]`."""
 
 
 class TrainOutput(NamedTuple):
@@ -105,6 +107,7 @@ class Synthesizer(nn.Module):
         noise: NoiseSource | None = None,
         phase: Tensor | None = None,
         kept: slice | None = None,
+        formants: float = 1.0,
     ) -> Wave:
         """Return sound, `[1, frames * hop_length]`.
 
@@ -120,10 +123,13 @@ class Synthesizer(nn.Module):
             noise: Where noise comes from; seed 0 if not given.
             phase: Phase of the fundamental before the first sample (cycles), `[1]`.
             kept: Frames of which sound is returned; all if not given. The others are heard.
+            formants: Factor on the frequency of what shapes the sound; this network has only 1.
 
         Raises:
-            ValueError: Loudness or the F0 decoder is needed but absent.
+            ValueError: Loudness or the F0 decoder is needed but absent, or formants are to move.
         """
+        if formants != 1.0:
+            raise ValueError("This synthesizer cannot move formants.")
         training, self.training = self.training, False
         if training:
             self.eval()

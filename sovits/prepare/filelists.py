@@ -12,6 +12,7 @@ from sovits.audio.io import AudioReader
 from sovits.config import Config
 from sovits.errors import AudioError, ConfigError, DatasetError, WeightsError
 from sovits.features.content import CONTENT
+from sovits.legacy.keys import NATIVE
 from sovits.legacy.presets import PRESETS
 from sovits.legacy.settings import write_config
 from sovits.prepare.recordings import Recording, find_clips
@@ -24,6 +25,7 @@ FEWEST = 3
 HELD_OUT = 2
 """Clips of each speaker that are kept for validation, if there are enough."""
 BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base-still"
+NATIVE_ENCODER = "sovits-content"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def write_lists(
     """
     if preset not in PRESETS:
         raise ConfigError.unknown_key(preset, PRESETS)
-    encoder = encoder or default_encoder()
+    encoder = encoder or default_encoder(preset)
     if encoder not in CONTENT:
         raise WeightsError.unknown_encoder(encoder, CONTENT)
     found = find_clips(dataset)
@@ -97,8 +99,14 @@ def write_lists(
     return Lists(config, tuple(train), tuple(held_out), tuple(skipped), replaced)
 
 
-def default_encoder() -> str:
-    """Return the best content encoder that needs no network on this machine."""
+def default_encoder(preset: str | None = None) -> str:
+    """Return the best content encoder that needs no network on this machine.
+
+    Args:
+        preset: What it is for; `sovits-native` has one of its own.
+    """
+    if preset == NATIVE:
+        return NATIVE_ENCODER
     best = CONTENT.get(BEST_ENCODER)
     return BEST_ENCODER if best is not None and at_hand(best.weights) else BUNDLED_ENCODER
 

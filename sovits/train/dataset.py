@@ -171,6 +171,7 @@ class Batches(Dataset[Crops]):
                 speaker=torch.tensor([recording.speaker]),
                 mask=padded(torch.ones(1, count)),
                 start=torch.tensor([segment]),
+                formants=torch.ones(1),
             ),
             wave[None, None, begin : begin + self.train.segment_frames * hop],
         )

@@ -16,8 +16,8 @@ from sovits.config import Config
 from sovits.device import choose_device
 from sovits.errors import ConfigError, Interrupted, OutputError
 from sovits.legacy.settings import read_config, write_config
+from sovits.models.build import make_synthesizer
 from sovits.models.discriminator import Discriminator
-from sovits.models.synthesizer import Synthesizer
 from sovits.train.changes import tell_changes
 from sovits.train.checkpoint import (
     list_checkpoints,
@@ -183,7 +183,7 @@ def _fabric(device: str | None) -> Fabric:
 
 def _trainee(config: Config, device: torch.device) -> Trainee:
     # On their device before there are optimizers, whose states are read onto that of the weights.
-    generator = Synthesizer(config.voice.synthesizer, config.voice.audio).to(device)
+    generator = make_synthesizer(config.voice.synthesizer, config.voice.audio).to(device)
     discriminator = Discriminator(config.discriminator).to(device)
     train = config.train
 

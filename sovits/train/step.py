@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sovits.audio.mel import LogMel
-from sovits.config import Config
+from sovits.config import Config, NativeConfig
 from sovits.errors import ConfigError, TrainingError
 from sovits.models import losses
 from sovits.models.decoders.filterbank import Pqmf
@@ -43,15 +43,16 @@ class Objective:
         self.config = config
         self.log_mel = LogMel(config.voice.audio).to(device)
         synthesizer = config.voice.synthesizer
-        self.pqmf = (
-            Pqmf(synthesizer.subbands).to(device) if synthesizer.decoder == "mb-istft" else None
-        )
+        self.has_prior = not isinstance(synthesizer, NativeConfig) or synthesizer.latent > 0
+        self.pqmf = None
+        if not isinstance(synthesizer, NativeConfig) and synthesizer.decoder == "mb-istft":
+            self.pqmf = Pqmf(synthesizer.subbands).to(device)
         # Half a window is mirrored at each end of a segment, which must be longer than that.
         train, needed = config.train, 0
         if train.stft_weight:
             needed = max(n_fft for n_fft, _, _ in losses.FULL_BAND) // 2
         if self.pqmf is not None:
-            needed = max(needed, max(train.stft_fft_sizes) // 2 * synthesizer.subbands)
+            needed = max(needed, max(train.stft_fft_sizes) // 2 * self.pqmf.bands)
         samples = train.segment_frames * config.voice.audio.hop_length
         if samples <= needed:
             raise ConfigError.wrong_value(
@@ -63,16 +64,14 @@ class Objective:
         train = self.config.train
         wave = out.wave.float()
         distance = (self.log_mel(wave) - self.log_mel(crops.wave)).abs().mean()
-        terms = {
-            "mel": train.mel_weight * distance,
-            "kl": train.kl_weight
-            * losses.divergence(
+        terms = {"mel": train.mel_weight * distance}
+        if self.has_prior:
+            terms["kl"] = train.kl_weight * losses.divergence(
                 out.z_prior.float(),
                 Gaussian(*(x.float() for x in out.posterior)),
                 Gaussian(*(x.float() for x in out.prior)),
                 crops.batch.mask,
-            ),
-        }
+            )
         if out.predicted_log_f0 is not None:
             error = (out.predicted_log_f0.float() - out.log_f0) * crops.batch.mask
             terms["f0"] = error.square().sum() / crops.batch.mask.sum()

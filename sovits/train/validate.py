@@ -11,7 +11,7 @@ from torch import nn
 from sovits.audio.mel import LogMel
 from sovits.config import VoiceConfig
 from sovits.features.content import stretch
-from sovits.models.synthesizer import Synthesizer
+from sovits.models.build import AnySynthesizer
 from sovits.train.dataset import Recording
 
 MAX_CLIPS = 6
@@ -26,7 +26,7 @@ def held_out_distance(
 
     The copies are made from content and pitch alone, at the mean of the prior.
     """
-    if not isinstance(synthesizer, Synthesizer):
+    if not isinstance(synthesizer, AnySynthesizer):
         raise TypeError(f"{type(synthesizer).__name__} cannot convert.")
     device = next(synthesizer.parameters()).device
     log_mel = LogMel(voice.audio).to(device)

@@ -16,6 +16,7 @@ from sovits.config import (
     AudioConfig,
     Config,
     DiscriminatorConfig,
+    NativeConfig,
     SynthesizerConfig,
     TrainConfig,
     VoiceConfig,
@@ -32,7 +33,7 @@ from sovits.legacy.settings import (
     read_config,
     write_config,
 )
-from sovits.models.synthesizer import Synthesizer
+from sovits.models.build import make_synthesizer
 
 # The template so-vits-svc-4.0v1 of the fork, as its documentation lists it.
 FORK: dict[str, Any] = {
@@ -175,21 +176,31 @@ def test_every_setting_has_a_key_and_survives_a_change() -> None:
             "hubert-soft",
             {"x": 6},
         ),
-        DiscriminatorConfig((2, 3), 0.5, True),
+        DiscriminatorConfig((2, 3), 0.5, True, False, (64, 32)),
         TrainConfig(
             7, 8, 9, 10, 3e-4, (0.5, 0.9), 1e-7, 0.99, 4, 12, 99, 1.0, 2.0, 0.5, 3.0, 0, 2, "bf16",
-            True, 3, 55, (64, 32), (8, 4), (32, 16), "a.txt", "b.txt",
+            True, 3, 55, (64, 32), (8, 4), (32, 16), "a.txt", "b.txt", 0.9,
         ),
     )  # fmt: skip
+    network = NativeConfig("sovits-native", 512, 9, 8, 24, 2, 4, 5, 2, 6, 16, 12, False, 4, 1)
+    light = replace(
+        changed,
+        voice=replace(changed.voice, synthesizer=network, content="whisper-base"),
+        train=replace(changed.train, moved=0.25),
+    )
+    assert config_from_json(json.loads(json.dumps(config_to_json(light)))) == (light, [])
     assert config_from_json(json.loads(json.dumps(config_to_json(changed)))) == (changed, [])
     unchanged = Config()
-    for room in ("train", "discriminator"):
-        assert all(
-            getattr(getattr(changed, room), f.name) != getattr(getattr(unchanged, room), f.name)
-            for f in fields(getattr(changed, room))
-        )
+    for ours, plain in (
+        (light.train, unchanged.train),
+        (light.discriminator, unchanged.discriminator),
+        (light.voice.synthesizer, NativeConfig()),
+    ):
+        for f in fields(ours):
+            assert (f.name == "architecture") == (getattr(ours, f.name) == getattr(plain, f.name))
     named = {(setting.room, setting.name) for setting in SETTINGS}
-    kinds = {"train": TrainConfig, "audio": AudioConfig, "synthesizer": SynthesizerConfig}
+    kinds: dict[str, Any] = {"train": TrainConfig, "audio": AudioConfig}
+    kinds |= {"synthesizer": SynthesizerConfig, "native": NativeConfig}
     for room, kind in (*kinds.items(), ("discriminator", DiscriminatorConfig)):
         composed = {"precision", "segment_frames"} if room == "train" else set()
         assert {f.name for f in fields(kind)} - composed == {n for r, n in named if r == room}
@@ -304,12 +315,82 @@ def test_a_network_of_terabytes_is_not_built() -> None:
         config_from_json(table)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_estimated_size_of_a_network_is_near_its_size(preset: str) -> None:
-    voice = PRESETS[preset]("contentvec-768l12", {"a": 0}).voice
-    network = Synthesizer(voice.synthesizer, voice.audio)
+@pytest.mark.parametrize("posterior", [True, False])
+@pytest.mark.parametrize("preset", [*PRESETS, "with a latent"])
+def test_the_estimated_size_of_a_network_is_near_its_size(preset: str, posterior: bool) -> None:
+    voice = PRESETS.get(preset, PRESETS["sovits-native"])("contentvec-768l12", {"a": 0}).voice
+    settings = voice.synthesizer
+    if preset not in PRESETS:
+        settings = NativeConfig(latent=96, flow_layers=5, n_speakers=40, look_ahead=7)
+    network = make_synthesizer(settings, voice.audio, posterior=posterior)
     size = sum(parameter.numel() for parameter in network.parameters())
-    assert parameters(voice.audio, voice.synthesizer) == pytest.approx(size, rel=0.03)
+    assert parameters(voice.audio, settings, posterior=posterior) == pytest.approx(size, rel=0.03)
+
+
+NATIVE: dict[str, Any] = {"model": {"type_": "sovits-native"}, "data": {"n_mel_channels": 128}}
+
+
+def test_the_light_network_is_known_by_its_type_and_has_an_encoder_of_its_own() -> None:
+    voice = config_from_json(NATIVE)[0].voice
+    assert voice.synthesizer == NativeConfig()
+    assert voice.content == "sovits-content"
+    assert config_to_json(Config(voice))["model"]["type_"] == "sovits-native"
+    table = {"model": {**NATIVE["model"], "ssl_dim": 256}}
+    assert config_from_json(table)[0].voice.content == "sovits-content"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "width", 0, "model.width is 0, but must be between 1 and 16384"),
+        ("model", "width", "8", "model.width is '8', but must be of type int"),
+        ("model", "width", 16_384, "describes a network of about"),
+        ("model", "kernel_size", 1, "model.kernel_size is 1, but must be between 2"),
+        ("model", "look_ahead", 3, "model.look_ahead is 3, but must be between 4"),
+        ("model", "look_ahead", 21, "look_ahead is 21, but must be at most 20"),
+        ("model", "harmonic_bands", 10**6, "model.harmonic_bands is 1000000"),
+        ("model", "harmonics", 1, "model.harmonics is 1, but must be of type bool"),
+        ("model", "latent", -1, "model.latent is -1"),
+        ("data", "filter_length", 1024, "has 1024 samples and a hop 512, but sovits-native"),
+        ("data", "hop_length", 1024, "has 2048 samples and a hop 1024"),
+        ("train", "average", 1.0, "train.average is 1.0, but must be at least 0"),
+        ("train", "moved", 1.5, "train.moved is 1.5, but must be between 0 and 1"),
+        ("train", "moved", -1e-9, "train.moved is -1e-09"),
+    ],
+)
+def test_wrong_values_of_the_light_network_are_refused(
+    section: str, key: str, value: Any, message: str
+) -> None:
+    table = copy.deepcopy(NATIVE)
+    table.setdefault(section, {})[key] = value
+    with pytest.raises(ConfigError, match=message) as caught:
+        config_from_json(table)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_refuse_by_themselves_what_their_files_refuse() -> None:
+    with pytest.raises(ConfigError, match=r"width is 0, but must be at least 1"):
+        NativeConfig(width=0)
+    with pytest.raises(ConfigError, match=r"train.average is 1, but must be at least 0"):
+        TrainConfig(average=1)
+    with pytest.raises(ConfigError, match=r"train.moved is 2, but must be between 0 and 1"):
+        TrainConfig(moved=2)
+
+
+def test_only_a_voice_that_is_told_can_be_trained_on_moved_clips() -> None:
+    with pytest.raises(ConfigError, match=r"train.moved is 0.5, but only a voice of type"):
+        config_from_json(altered("train.moved", 0.5))
+    assert config_from_json(NATIVE | {"train": {"moved": 0.5}})[0].train.moved == 0.5
+
+
+def test_keys_of_the_other_network_are_named() -> None:
+    assert any(
+        "model.width is not" in note for note in config_from_json(altered("model.width", 3))[1]
+    )
+    table = copy.deepcopy(NATIVE)
+    table["model"]["inter_channels"] = 192
+    (note,) = config_from_json(table)[1]
+    assert note.startswith("model.inter_channels is not a setting and is left out.")
 
 
 def test_unknown_keys_are_named_with_the_nearest_known_one() -> None:
@@ -398,10 +479,20 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from([setting.key for setting in SETTINGS] + ["spk", "data.win_length"]), JSON)
-def test_any_value_is_taken_or_refused(path: str, value: Any) -> None:
+@given(
+    st.sampled_from([setting.key for setting in SETTINGS] + ["spk", "data.win_length"]),
+    JSON,
+    st.booleans(),
+)
+def test_any_value_is_taken_or_refused(path: str, value: Any, native: bool) -> None:
+    table = copy.deepcopy(NATIVE if native else FORK)
+    section, _, key = path.partition(".")
+    if value is not None and key:
+        table.setdefault(section, {})[key] = value
+    elif value is not None:
+        table[section] = value
     try:
-        config = config_from_json(altered(path, value) if value is not None else FORK)[0]
+        config = config_from_json(table)[0]
     except ConfigError:
         return
     assert config_from_json(config_to_json(config))[0] == config

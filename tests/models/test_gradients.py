@@ -28,6 +28,7 @@ def trained(decoder: DecoderKind) -> tuple[Synthesizer, TrainOutput]:
         speaker=torch.tensor([0, 2]),
         mask=torch.ones(2, 1, FRAMES),
         start=torch.tensor([1, 8]),
+        formants=torch.ones(2),
     )
     return synthesizer, synthesizer(batch, SEGMENT)
 

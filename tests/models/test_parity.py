@@ -181,6 +181,7 @@ def test_training_on_a_padded_batch_is_that_of_the_formulae_for_each_clip(
         speaker=torch.tensor([c.speaker for c in clips]),
         mask=torch.tensor([[[float(i < n) for i in range(lengths[0])]] for n in lengths]).double(),
         start=torch.tensor(starts),
+        formants=torch.ones(len(starts)),
     )
     monkeypatch.setattr(torch, "randn_like", lambda x: 0.3 * torch.ones_like(x))
     stretches = []

@@ -123,6 +123,8 @@ def test_the_default_encoder_needs_no_network(
     monkeypatch.setenv("SOVITS_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     assert filelists.default_encoder() == filelists.BUNDLED_ENCODER
+    assert filelists.default_encoder("quickvc") == filelists.BUNDLED_ENCODER
+    assert filelists.default_encoder("sovits-native") == "sovits-content"
     kept = tmp_path / "weights" / CONTENT[filelists.BEST_ENCODER].weights.filename
     kept.parent.mkdir()
     kept.touch()

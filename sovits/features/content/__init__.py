@@ -1,4 +1,4 @@
-"""What is said, frame by frame: ContentVec, HuBERT-soft and Whisper."""
+"""What is said, frame by frame: ContentVec, HuBERT-soft, Whisper, and a small one of our own."""
 
 from __future__ import annotations
 

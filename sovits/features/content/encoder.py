@@ -32,6 +32,8 @@ class ContentSpec:
     """Longest sound encoded at once (s)."""
     overlap_seconds: float = 1.0
     """Sound that two neighbouring windows share (s)."""
+    look_ahead: int | None = None
+    """Samples after a frame that it depends on; None for all in the window, so it cannot stream."""
 
     @property
     def licence(self) -> str:
@@ -52,8 +54,18 @@ class ContentNetwork(Protocol):
         """Return `[1, channels, frames]` for what `listen` gave."""
 
 
-class ContentEncoder:
-    """A frozen network that tells what is said, and little of who says it.
+class ContentEncoder(Protocol):
+    """A frozen network that tells what is said, and little of who says it."""
+
+    spec: ContentSpec
+    """What it is."""
+
+    def encode(self, wave: Wave) -> Content:
+        """Return the content of `[samples]` at the spec's rate, as `[channels, frames]`."""
+
+
+class WindowedEncoder:
+    """Encode with a network that can hear only so much at once.
 
     Long sounds are encoded in windows, so that memory does not grow with them (but for the
     content itself). Where windows overlap, one fades linearly into the other.

@@ -9,8 +9,20 @@ from pathlib import Path
 import torch
 
 from sovits.errors import WeightsError
-from sovits.features.content.encoder import ContentEncoder, ContentNetwork, ContentSpec
+from sovits.features.content.encoder import (
+    ContentEncoder,
+    ContentNetwork,
+    ContentSpec,
+    WindowedEncoder,
+)
 from sovits.features.content.hubert import load_hubert
+from sovits.features.content.student import (
+    AUDIO,
+    CHANNELS,
+    DELAY,
+    StudentContent,
+    load_student,
+)
 from sovits.features.content.whisper import load_whisper
 from sovits.weights import WeightsFile, find
 
@@ -43,6 +55,13 @@ HUBERT_SOFT = WeightsFile(
     licence="MIT",
     page="https://github.com/bshall/hubert/releases/tag/v0.1",
 )
+SOVITS_CONTENT = WeightsFile(
+    name="sovits-content",
+    filename="sovits-content.safetensors",
+    licence="Apache-2.0",
+    page="the sources of this package (tools/pretrain/content.py makes it)",
+    bundled="content.safetensors",
+)
 
 CONTENT: dict[str, ContentSpec] = {
     spec.name: spec
@@ -52,6 +71,14 @@ CONTENT: dict[str, ContentSpec] = {
         ContentSpec("hubert-soft", 256, HUBERT_SOFT),
         ContentSpec("whisper-base", 512, WHISPER_BASE),
         ContentSpec("whisper-base-still", 512, WHISPER_BASE),
+        ContentSpec(
+            "sovits-content",
+            CHANNELS,
+            SOVITS_CONTENT,
+            sample_rate=AUDIO.sample_rate,
+            hop_length=AUDIO.hop_length,
+            look_ahead=DELAY,
+        ),
     )
 }
 """Every content encoder by name."""
@@ -84,5 +111,7 @@ def load_content_encoder(
     if name not in CONTENT:
         raise WeightsError.unknown_encoder(name, CONTENT)
     spec, where = CONTENT[name], torch.device(device)
-    network = _LOADERS[name](find(spec.weights, path), spec.channels, where)
-    return ContentEncoder(spec, network, where, bf16=bf16)
+    file = find(spec.weights, path)
+    if spec.look_ahead is not None:
+        return StudentContent(spec, load_student(file, where), where, bf16=bf16)
+    return WindowedEncoder(spec, _LOADERS[name](file, spec.channels, where), where, bf16=bf16)

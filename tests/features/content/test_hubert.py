@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sovits.errors import WeightsError
 from sovits.features.content import hubert
-from sovits.features.content.encoder import ContentEncoder, ContentSpec
+from sovits.features.content.encoder import ContentSpec, WindowedEncoder
 from sovits.features.content.hubert import HubertContent, load_hubert
 from sovits.weights import WeightsFile
 
@@ -62,9 +62,9 @@ def loaded(
     )
 
 
-def encoder(network: HubertContent, channels: int = small.WIDTH) -> ContentEncoder:
+def encoder(network: HubertContent, channels: int = small.WIDTH) -> WindowedEncoder:
     file = WeightsFile("small", "x.bin", "MIT")
-    return ContentEncoder(ContentSpec("small", channels, file), network, CPU)
+    return WindowedEncoder(ContentSpec("small", channels, file), network, CPU)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sovits.audio.mel import mel_filters
 from sovits.errors import WeightsError
-from sovits.features.content import ContentEncoder, load_content_encoder
+from sovits.features.content import load_content_encoder
+from sovits.features.content.encoder import WindowedEncoder
 from sovits.features.content.whisper import (
     AUDIO,
     POSITIONS,
@@ -147,7 +148,7 @@ def test_every_320_samples_begun_make_a_frame(samples: int) -> None:
 
 
 @cache
-def bundled(name: str) -> ContentEncoder:
+def bundled(name: str) -> WindowedEncoder:
     return load_content_encoder(name)
 
 
@@ -155,9 +156,9 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
     return torch.cosine_similarity(a, b, dim=0)
 
 
-def in_one_window(encoder: ContentEncoder) -> ContentEncoder:
+def in_one_window(encoder: WindowedEncoder) -> WindowedEncoder:
     spec = replace(encoder.spec, window_seconds=30.0)
-    return ContentEncoder(spec, encoder.network, encoder.device)
+    return WindowedEncoder(spec, encoder.network, encoder.device)
 
 
 def test_the_bundled_weights_give_what_transformers_gives() -> None:
@@ -214,7 +215,7 @@ def test_windows_leave_no_seam() -> None:
 
 def test_bf16_is_near() -> None:
     wave, encoder = babble(2.0), bundled("whisper-base-still")
-    half = ContentEncoder(encoder.spec, encoder.network, CPU, bf16=True).encode(wave)
+    half = WindowedEncoder(encoder.spec, encoder.network, CPU, bf16=True).encode(wave)
     assert half.dtype == torch.float32
     exact = encoder.encode(wave)
     assert (half - exact).square().mean() < 0.003 * exact.square().mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sovits.errors import AudioError
 from sovits.features.content import stretch
-from sovits.features.content.encoder import ContentEncoder, ContentSpec, windows
+from sovits.features.content.encoder import ContentSpec, WindowedEncoder, windows
 from sovits.weights import WeightsFile
 
 HOP, REACH = 320, 6
@@ -36,7 +36,7 @@ class Local:
         return torch.nn.functional.conv1d(means, kernel, padding=REACH, groups=2)
 
 
-def encoder(network: Local, window: float = 2.0, overlap: float = 0.6) -> ContentEncoder:
+def encoder(network: Local, window: float = 2.0, overlap: float = 0.6) -> WindowedEncoder:
     spec = ContentSpec(
         "local",
         2,
@@ -44,7 +44,7 @@ def encoder(network: Local, window: float = 2.0, overlap: float = 0.6) -> Conten
         window_seconds=window,
         overlap_seconds=overlap,
     )
-    return ContentEncoder(spec, network, torch.device("cpu"))
+    return WindowedEncoder(spec, network, torch.device("cpu"))
 
 
 @given(st.integers(0, 5000), st.integers(2, 900), st.integers(0, 800))
