@@ -314,7 +314,11 @@ def encoder_of(name: str) -> Encode:
     name, _, path = name.partition("=")
     if name.partition(":")[0] in CONTENT:
         return of_package(name, Path(path) if path else None)
-    others = {"mfcc": lambda: mfcc, "hama": hama, "hama-log": lambda: hama(logs=True)}
+    others: dict[str, Callable[[], Encode]] = {
+        "mfcc": lambda: mfcc,
+        "hama": hama,
+        "hama-log": lambda: hama(logs=True),
+    }
     if name not in others:
         raise SystemExit(f"{name}: there are {', '.join([*CONTENT, *others])}, and .npz files.")
     return others[name]()
