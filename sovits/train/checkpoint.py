@@ -80,6 +80,8 @@ def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: 
                 "learning_rate": learning_rate,
                 "progress": progress,
             }
+            if letter == "G" and trainee.average is not None:
+                content["average"] = trainee.average
             _write(_part(path), path, content)
         # Only now that both are whole. A kill between the two is made good by `_finish_saving`.
         for part, path in parts:
@@ -214,6 +216,8 @@ def _read(path: Path) -> dict[str, Any]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ValueError("it holds no model")
+    if not isinstance(content.get("average", {}), dict):
+        raise ValueError("its average is no model")
     return content
 
 
@@ -230,6 +234,9 @@ def _restore(
     ):
         chosen = [dict(group) for group in optimizer.param_groups]
         try:
+            if network is trainee.generator and trainee.average is not None and "average" in state:
+                network.load_state_dict(state["average"])
+                trainee.begin_average()
             network.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
@@ -237,6 +244,8 @@ def _restore(
         # Rates and decays are those of the configuration, not those it had when this was written.
         for group, settings in zip(optimizer.param_groups, chosen, strict=True):
             group |= {name: value for name, value in settings.items() if name != "params"}
+    if "average" not in generator:
+        trainee.begin_average()
     progress = generator["progress"]
     trainee.step, trainee.epoch = progress["step"], progress["epoch"]
     trainee.position = progress["position"]
@@ -251,7 +260,10 @@ def _begin_from(base: Checkpoint, trainee: Trainee, on_log: OnLog) -> None:
         (base.generator, trainee.generator),
         (base.discriminator, trainee.discriminator),
     ):
-        on_log(f"Starting from {path.name}: {load_matching(network, _read(path)['model'], path)}.")
+        content = _read(path)
+        state = content.get("average", content["model"])
+        on_log(f"Starting from {path.name}: {load_matching(network, state, path)}.")
+    trainee.begin_average()
 
 
 def load_matching(network: nn.Module, state: dict[str, Tensor], path: Path) -> str:

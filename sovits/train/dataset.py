@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sovits.audio.mel import linear_spectrogram
+from sovits.audio.resample import resample
 from sovits.config import Config
 from sovits.errors import DatasetError
 from sovits.models.synthesizer import TrainBatch
@@ -22,6 +23,9 @@ from sovits.types import Spectrogram, Wave
 
 FEATURES_SUFFIX = ".features.safetensors"
 STORED = ("wave", "content", "f0", "voiced", "volume")
+SLOWEST, FASTEST = 2**-0.42, 2**0.75
+"""Playback of moved clips: what is said at 100 Hz is then at 75 to 168."""
+GUARD = 64  # samples that the resampler hears on each side of what is kept
 LONG_EVERY = 10  # every so many batches holds few long crops instead of many short ones
 LONG_FACTOR = 4  # how many times longer, so that attention also meets the lengths of conversion
 
@@ -37,7 +41,7 @@ class Recording(NamedTuple):
 class Slice(Protocol):
     """Part of a stored tensor that is read when it is asked for."""
 
-    def __getitem__(self, key: slice) -> Tensor: ...
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> Tensor: ...
 
 
 class Crops(NamedTuple):
@@ -140,7 +144,13 @@ class Batches(Dataset[Crops]):
 
     def _crop(self, recording: Recording, frames: int, rng: random.Random) -> Crops:
         """Read one stretch of a clip; what the clip is too short for is masked padding."""
-        hop, total = self.audio.hop_length, recording.frames
+        total = recording.frames
+        if self.train.moved and rng.random() < self.train.moved:
+            speed = 2 ** rng.uniform(math.log2(SLOWEST), math.log2(FASTEST))
+            # Of whole Hz, as the resampler has it.
+            speed = round(speed * self.audio.sample_rate) / self.audio.sample_rate
+            if int(total / speed) >= self.train.segment_frames:
+                return self._moved(recording, frames, rng, speed)
         first = rng.randint(0, max(0, total - frames))
         count = min(frames, total)
         segment = rng.randint(0, count - self.train.segment_frames)
@@ -155,23 +165,59 @@ class Batches(Dataset[Crops]):
                 features.get_slice(name)[first : first + count]
                 for name in ("f0", "voiced", "volume")
             )
-        missing = frames - count
+        held = {"content": stretched, "f0": pitch, "voiced": voiced, "volume": volume}
+        return self._cut(recording, held, wave, spectrogram, frames, segment, 1.0)
+
+    def _moved(self, recording: Recording, frames: int, rng: random.Random, speed: float) -> Crops:
+        """Read a stretch of a clip as if it was played at another speed.
+
+        Its pitch moves with its formants, and the synthesizer is told of both.
+        """
+        total = recording.frames
+        count = min(frames, int(total / speed))
+        first = rng.uniform(0, total - count * speed)
+        segment = rng.randint(0, count - self.train.segment_frames)
+        # Where the middles of frames lie in the clip, in frames.
+        at = first + (torch.arange(count, dtype=torch.float64) + 0.5) * speed
+        near = at.long().clamp(max=total - 1)
+        with safe_open(recording.path, framework="pt") as features:
+            wave, spectrogram = self._played(features.get_slice("wave"), first, count, total, speed)
+            content = features.get_slice("content")
+            rate = content.get_shape()[-1] / total
+            f0, voiced, volume = (features.get_tensor(n) for n in ("f0", "voiced", "volume"))
+            held = {
+                "content": _between(content, at * rate - 0.5),
+                "f0": _between(f0[None], at - 0.5)[0] * speed,
+                "voiced": voiced[near],
+                "volume": volume[near],
+            }
+        return self._cut(recording, held, wave, spectrogram, frames, segment, speed)
+
+    def _cut(
+        self,
+        recording: Recording,
+        held: dict[str, Tensor],
+        wave: Wave,
+        spectrogram: Spectrogram,
+        frames: int,
+        segment: int,
+        speed: float,
+    ) -> Crops:
+        """Return a crop of `frames`, of features and sound of as many or fewer."""
+        hop, count = self.audio.hop_length, spectrogram.shape[-1]
+        missing, begin = frames - count, segment * hop
 
         def padded(x: Tensor) -> Tensor:
             return F.pad(x, (0, missing)).unsqueeze(0)
 
-        begin = segment * hop
         return Crops(
             TrainBatch(
-                content=padded(stretched),
-                f0=padded(pitch),
-                voiced=padded(voiced),
-                volume=padded(volume),
+                **{name: padded(x) for name, x in held.items()},
                 spectrogram=padded(spectrogram),
                 speaker=torch.tensor([recording.speaker]),
                 mask=padded(torch.ones(1, count)),
                 start=torch.tensor([segment]),
-                formants=torch.ones(1),
+                formants=torch.tensor([speed]),
             ),
             wave[None, None, begin : begin + self.train.segment_frames * hop],
         )
@@ -182,6 +228,38 @@ class Batches(Dataset[Crops]):
         margin = -(-self.audio.n_fft // (2 * hop))
         begin, end = max(0, first - margin), min(total, first + count + margin)
         wave = stored[begin * hop : end * hop].float() / 32768
+        return self._inner(wave, first - begin, count)
+
+    def _played(
+        self, stored: Slice, first: float, count: int, total: int, speed: float
+    ) -> tuple[Wave, Spectrogram]:
+        """Return the same of `count` frames played from frame `first` on, without aliasing."""
+        hop, rate = self.audio.hop_length, self.audio.sample_rate
+        margin = -(-self.audio.n_fft // (2 * hop))
+        before = min(margin, int(first / speed))
+        after = min(margin, int((total - first) / speed) - count)
+        begin, samples = (first - before * speed) * hop, (before + count + after) * hop
+        low = max(0, int(begin) - GUARD)
+        high = min(total * hop, math.ceil(begin + samples * speed) + GUARD)
+        heard = stored[low:high].float() / 32768
+        played = resample(heard, round(rate * speed), rate)
+        skip = round((begin - low) / speed)
+        wave = played[skip : skip + samples]
+        wave = F.pad(wave, (0, samples - wave.shape[-1]))  # a sample may be rounded away
+        return self._inner(wave, before, count)
+
+    def _inner(self, wave: Wave, skip: int, count: int) -> tuple[Wave, Spectrogram]:
+        """Return `count` frames of sound and its spectrogram, once `skip` are left out."""
+        hop = self.audio.hop_length
         spectrogram = linear_spectrogram(wave, self.audio)
-        skip = first - begin
         return wave[skip * hop : (skip + count) * hop], spectrogram[:, skip : skip + count]
+
+
+def _between(stored: Slice, at: Tensor) -> Tensor:
+    """Return columns of `[channels, n]` at fractional indices, linearly between neighbours."""
+    first = max(0, int(at[0].floor()))
+    near = stored[:, first : max(0, int(at[-1].floor())) + 2].float()
+    place = (at - first).clamp(0, near.shape[1] - 1)
+    low = place.long()
+    high = (low + 1).clamp(max=near.shape[1] - 1)
+    return torch.lerp(near[:, low], near[:, high], (place - low).float())

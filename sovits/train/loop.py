@@ -28,7 +28,7 @@ from sovits.train.checkpoint import (
 from sovits.train.dataset import Batches, Crops, list_recordings
 from sovits.train.interruption import Interruption, ignore_in_worker
 from sovits.train.log import Log
-from sovits.train.step import Objective, Trainee, train_step
+from sovits.train.step import Objective, Trainee, averaged, train_step
 from sovits.train.validate import held_out_distance
 
 SAVE_SECONDS = 600.0
@@ -125,7 +125,8 @@ def fit(
     arithmetic = torch.autocast(fabric.device.type, torch.bfloat16, enabled=half)
 
     def validate() -> None:
-        with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
+        devices = [fabric.device] if fabric.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), averaged(synthesizer, trainee.average):
             distance = held_out_distance(synthesizer, held_out, config.voice)
         log.held_out(trainee.step, distance)
 
@@ -196,7 +197,11 @@ def _trainee(config: Config, device: torch.device) -> Trainee:
             fused=True,
         )
 
-    return Trainee(generator, discriminator, optimizer(generator), optimizer(discriminator))
+    trainee = Trainee(generator, discriminator, optimizer(generator), optimizer(discriminator))
+    if train.average:
+        trainee.average = {}
+        trainee.begin_average()
+    return trainee
 
 
 def _steps(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,8 @@ from sovits.models.encoders import Gaussian
 from sovits.models.synthesizer import TrainOutput
 from sovits.train.dataset import Crops
 
+RISE = 20  # updates after which an average changes by half of what a new one would
+
 
 @dataclass
 class Trainee:
@@ -30,6 +34,41 @@ class Trainee:
     epoch: int = 0
     position: int = 0
     """Batches of this epoch that are done."""
+    average: dict[str, Tensor] | None = None
+    """Averaged state of the generator, if there is to be one."""
+
+    def begin_average(self) -> None:
+        """Let the average, if there is to be one, begin at the generator's weights."""
+        if self.average is not None:
+            state = self.generator.state_dict()
+            self.average = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    @torch.no_grad()
+    def move_average(self, decay: float, updates: int) -> None:
+        """Take the generator's weights into the average.
+
+        Args:
+            decay: Share of the average that stays, once there have been many updates.
+            updates: How many there were before; while they are few, less stays.
+        """
+        if self.average is not None:
+            share = 1 - min(decay, updates / (updates + RISE))
+            for name, tensor in self.generator.state_dict().items():
+                self.average[name].lerp_(tensor, share)
+
+
+@contextmanager
+def averaged(network: nn.Module, average: dict[str, Tensor] | None) -> Iterator[None]:
+    """Let a network have its averaged weights for a while; its own come back exactly."""
+    if average is None:
+        yield
+        return
+    own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(average)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
 
 
 class Objective:
@@ -145,6 +184,7 @@ def train_step(
     if update:
         trainee.generator_optimizer.step()
         trainee.generator_optimizer.zero_grad(set_to_none=True)
+        trainee.move_average(train.average, trainee.step // train.accumulate)
         if adversarial:
             trainee.discriminator_optimizer.step()
             trainee.discriminator_optimizer.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ from sovits.config import (
     Config,
     DecoderKind,
     DiscriminatorConfig,
+    NativeConfig,
     SynthesizerConfig,
     TrainConfig,
     VoiceConfig,
@@ -73,6 +74,36 @@ def toy_config(folder: Path, decoder: DecoderKind = "hifi-gan", **train: Any) ->
         DiscriminatorConfig(periods=(2, 3), width=0.01),
         TrainConfig(**settings | train),
     )
+
+
+def light_config(folder: Path, latent: int = 0, **train: Any) -> Config:
+    """Return the same of the light network."""
+    config = toy_config(folder, **{k: v for k, v in train.items() if k != "moved"})
+    network = NativeConfig(
+        content_channels=CHANNELS,
+        speaker_channels=4,
+        n_speakers=3,
+        width=8,
+        prior_blocks=1,
+        decoder_blocks=1,
+        kernel_size=3,
+        expansion=1,
+        harmonic_bands=8,
+        noise_bands=6,
+        latent=latent,
+        flow_layers=2 if latent else 0,
+    )
+    judges = DiscriminatorConfig(periods=(2,), width=0.05, scale=False, spectra=(64,))
+    config = replace(config, voice=replace(config.voice, synthesizer=network), discriminator=judges)
+    return replace(config, train=replace(config.train, moved=train.get("moved", 0.0)))
+
+
+def light(folder: Path, latent: int = 0, **train: Any) -> Path:
+    """Write a data set and a configuration of the light network."""
+    toy_dataset(folder)
+    path = folder / "config.json"
+    write_config(path, light_config(folder, latent, **train))
+    return path
 
 
 def make_features(
