@@ -951,3 +951,69 @@ class TrainingError(SovitsError):
             f"that {beside} is of. Set spk.{name} to {before} and give new speakers rows that are "
             "free, or train in another folder with -m."
         )
+
+
+class EvaluationError(SovitsError):
+    """A conversion cannot be measured as asked."""
+
+    @classmethod
+    def unknown_metric(cls, name: str, known: Iterable[str]) -> Self:
+        """`name` is nothing that is measured."""
+        return cls(f"There is no metric {_short(name)}. {_nearest(name, known)}")
+
+    @classmethod
+    def needs_packages(
+        cls, metrics: list[str], packages: list[str], extra: str, others: list[str]
+    ) -> Self:
+        """Packages that metrics need are not installed."""
+        need, them = ("needs", "it") if len(metrics) == 1 else ("need", "them")
+        are = "which is" if len(packages) == 1 else "which are"
+        return cls(
+            f"{' and '.join(metrics)} {need} {', '.join(packages)}, {are} not installed. "
+            f"Run pip install '{extra}', or leave {them} out: --metrics {','.join(others)}."
+        )
+
+    @classmethod
+    def package_fails(cls, package: str, reason: object) -> Self:
+        """A package is installed, but does not work on this machine."""
+        return cls(
+            f"{package} is installed, but does not work here ({_short(str(reason))}). Install it "
+            "again, or choose other metrics with --metrics."
+        )
+
+    @classmethod
+    def no_sources(cls) -> Self:
+        """There is nothing to convert."""
+        return cls("There is nothing to evaluate. Name recordings, or folders that hold some.")
+
+    @classmethod
+    def silent(cls, path: Path) -> Self:
+        """A recording holds no sound."""
+        return cls(f"{path} is silent from end to end, so nothing can be measured. Leave it out.")
+
+    @classmethod
+    def no_target(cls, voice: Path) -> Self:
+        """Nobody knows whom a voice is to sound like."""
+        return cls(
+            f"{voice} comes without a recording of its target. Name a folder of them with "
+            "--target, or leave out what needs one: --metrics intelligibility,pitch,quality,speed."
+        )
+
+    @classmethod
+    def no_target_sounds(cls, folder: Path) -> Self:
+        """The folder of the target holds no sound."""
+        found = "holds no sound file" if folder.is_dir() else "does not exist"
+        return cls(f"{folder} {found}. Name a folder of recordings of the target with --target.")
+
+    @classmethod
+    def unknown_language(cls, language: str, known: Iterable[str]) -> Self:
+        """The recogniser does not know a language."""
+        return cls(f"There is no language {_short(language)}. {_nearest(language, known)}")
+
+    @classmethod
+    def bad_text(cls, path: Path, reason: object) -> Self:
+        """The text beside a recording is none."""
+        return cls(
+            f"{path} is no text of what is said in the recording beside it "
+            f"({_short(str(reason))}). Write it as UTF-8, or move the file away."
+        )

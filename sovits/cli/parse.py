@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from tyro.extras import subcommand_cli_from_dict
 
 from sovits.cli.clean import Clean
+from sovits.cli.evaluate import Evaluate
 from sovits.cli.export import Export
 from sovits.cli.infer import Infer
 from sovits.cli.pre_config import PreConfig
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
     "train-cluster": TrainCluster,
     "export": Export,
+    "evaluate": Evaluate,
     "voices": Voices,
     "clean": Clean,
 }
@@ -48,6 +50,7 @@ ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-split", "pre-sd", "pre-classify
 # Short ways to say no, as the fork has them; what is said no to has its long name.
 NEGATIONS = {
     "infer": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
+    "evaluate": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "pre-hubert": {"-nf": "--no-force-rebuild"},
     "train": {"-nt": "--no-tensorboard"},
     "train-cluster": {"-nm": "--no-minibatch", "-np": "--no-partial-fit"},
