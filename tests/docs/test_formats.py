@@ -14,7 +14,15 @@ import pytest
 from documents import ROOT, blocks, rows, spans
 from safetensors import safe_open
 
-from sovits.config import AudioConfig, DecoderKind, SynthesizerConfig, VoiceConfig, build
+from sovits.config import (
+    AudioConfig,
+    DecoderKind,
+    NativeConfig,
+    SynthesizerConfig,
+    VoiceConfig,
+    build,
+)
+from sovits.models.native import NativeSynthesizer
 from sovits.models.synthesizer import Synthesizer
 from sovits.voice import FORMAT, Voice, save_voice
 
@@ -114,6 +122,29 @@ def test_every_tensor_is_described(decoder: DecoderKind, resblock: str, more: bo
                 described[tensor] = eval(shape.strip("`"), letters(c) | numbers)
         assert found, name
     assert described == shapes
+
+
+@pytest.mark.parametrize("latent", [0, 5])
+def test_every_tensor_of_the_light_network_is_described(latent: int) -> None:
+    flow = 2 if latent else 0
+    c = NativeConfig(
+        "sovits-native", 5, 13, 3, 12, 2, 3, 4, 2, 4, 7, 6, latent=latent, flow_layers=flow
+    )
+    state = NativeSynthesizer(c, AUDIO, posterior=False).fold().state_dict()
+    names = {"D": 12, "C": 5, "S": 13, "N": 3, "K": 4, "E": 24, "V": latent, "h": latent // 2}
+    names |= {"harmonic_bands": 7, "noise_bands": 6}
+    head = "| tensor of sovits-native | shape of weight | of bias | in |"
+    described: dict[str, list[int]] = {}
+    for name, weight, bias, condition in rows(FORMATS, head):
+        if condition == "latent" and not latent:
+            continue
+        pattern = re.escape(name.strip("`")).replace(r"\{k\}", r"\d+")
+        found = [t for t in state if re.fullmatch(rf"{pattern}(\.weight|\.bias|)", t)]
+        assert found, name
+        for tensor in found:
+            shape = bias if tensor.endswith(".bias") else weight
+            described[tensor] = eval(shape.strip("`"), dict(names))
+    assert described == {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 def test_the_header_is_as_described(tmp_path: Path) -> None:
