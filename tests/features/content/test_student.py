@@ -37,6 +37,7 @@ def encoder() -> StudentContent:
     network = StudentEncoder(width=12, blocks=3).requires_grad_(False).eval()
     for block in network.stack.blocks:
         torch.nn.init.normal_(block.scale)
+    torch.nn.init.normal_(network.head.weight)
     return StudentContent(SPEC, network, torch.device("cpu"))
 
 
@@ -94,7 +95,7 @@ def test_it_looks_ahead_as_far_as_it_says(at: int) -> None:
     assert SPEC.look_ahead == DELAY == 2304
     ends = (torch.arange(40) + 1) * HOP + DELAY
     assert moved[ends <= at].max() < 1e-6
-    assert moved[ends > at + 16].min() > 5e-6  # the window's very ends are as good as zero
+    assert moved[ends > at + 64].min() > 5e-6  # the window's very ends are as good as zero
 
 
 def test_a_frame_comes_out_as_soon_as_it_can() -> None:
