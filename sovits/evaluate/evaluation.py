@@ -39,7 +39,8 @@ MOST_TEXT = 100_000
 """Characters of the longest text that a recording may have: two hours of fast speech."""
 FEW_CLIPS = 10
 """With fewer clips than this, intervals are too narrow."""
-WARM_UP_SECONDS = 2.0
+WARM_UP_HZ = 220.0
+"""What the voice hums first (Hz)."""
 BLOCK_SECONDS = 30.0
 PACKAGES = ("faster-whisper", "hama", "speechmos", "onnxruntime", "torch")
 """Packages whose versions are told."""
@@ -93,6 +94,7 @@ def evaluate(
     stage = _Stages(on_progress or (lambda _: None), len(metrics) + 2)
     job = _Job(voice, folder, evaluation, stage)
     job.prepare(target, judge)
+    job.warm_up()
     evaluation.recordings, timings = job.convert(sources, options, "result")
     evaluation.clips = cut(evaluation.recordings)
     for name in metrics:
@@ -153,7 +155,6 @@ class _Job:
             result = self.folder / f"{name}.{kind}.wav"
             recordings.append(Recording(path, plain, result, _text_beside(path)))
             lengths.append(_decode(path, plain))
-        self._warm_up(recordings[0].source, options)
         for number, (record, seconds) in enumerate(zip(recordings, lengths, strict=True)):
 
             def move(share: float, number: int = number) -> None:
@@ -164,11 +165,11 @@ class _Job:
             timings.append(timing)
         return recordings, timings
 
-    def _warm_up(self, path: Path, options: ConvertOptions) -> None:
+    def warm_up(self) -> None:
         """Load what is loaded when first used, so that it is not counted as converting."""
-        with AudioReader(path) as reader:
-            wave = reader.read(0, round(WARM_UP_SECONDS * reader.sample_rate))
-            self.voice.convert(wave, reader.sample_rate, replace(options, output_rate=None))
+        rate = self.voice.sample_rate
+        hum = 0.3 * torch.sin(torch.arange(rate) * (2 * torch.pi * WARM_UP_HZ / rate))
+        self.voice.convert(hum, rate, self.evaluation.options)
 
     def measure(
         self, name: str, options: ConvertOptions, timings: list[Timing], language: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,27 @@ def test_notes_say_what_to_keep_in_mind(tmp_path: Path) -> None:
     assert "chose its own melody" in notes
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+def test_the_target_is_said_again_at_its_own_pitch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ConvertOptions] = []
+
+    def copy(_voice: Any, source: Path, out: Path, options: ConvertOptions, **_more: Any) -> None:
+        asked.append(options)
+        write(out, read(source)[0], RATE)
+
+    monkeypatch.setattr(evaluation, "convert_file", copy)
+    monkeypatch.setattr(evaluation._Job, "warm_up", lambda _job: None)
+    options = ConvertOptions(
+        semitones=7, formants=2, auto_f0=True, output_rate=RATE, noise_scale=0.1
+    )
+    found = made(tmp_path, target=Path("target"), metrics=("reconstruction",), options=options)
+    own = replace(options, semitones=0.0, formants=0.0, auto_f0=False, output_rate=None)
+    assert asked == [options, own]
+    assert found.measures[0].units == ("her.wav",)
+    assert found.measures[0].result.estimate.value == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_a_long_recording_is_cut_where_it_is_silent(tmp_path: Path) -> None:
     assert [clip.name for clip in clips][1] == "song.wav 0:17-0:35"
 
 
+def test_phrases_of_one_recording_are_joined_without_the_silence_between(tmp_path: Path) -> None:
+    phrases = [noise(4), torch.zeros(9 * RATE)] * 4
+    (clip,) = cut([recorded(tmp_path, "talk", torch.cat(phrases))])
+    assert len(clip.stretches) == 4
+    assert clip.seconds == pytest.approx(4 * 4 + 7 * 0.2, abs=0.1)
+    assert clip.name == "talk.wav 0:00-0:43"
+
+
 def test_sound_without_pauses_is_cut_without_a_loss(tmp_path: Path) -> None:
     wave = noise(70)
     clips = cut([recorded(tmp_path, "drone", wave)])

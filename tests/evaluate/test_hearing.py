@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from recordings import RATE, clips_of, recorded, vowel
@@ -120,6 +122,26 @@ def test_opinions_are_calibrated_as_published() -> None:
     found = calibrated(torch.tensor([[0.0, 0.0, 0.0], [3.0, 3.0, 3.0]]).numpy())
     assert found[0] == pytest.approx([0.0052439, -0.39604546, 0.04602535])
     assert found[1] == pytest.approx([2.9120, 3.2464, 2.7835], abs=1e-3)
+
+
+def test_the_network_hears_what_it_expects() -> None:
+    heard: list[torch.Tensor] = []
+
+    class Session:
+        def run(self, _names: None, given: dict[str, Any]) -> list[Any]:
+            heard.append(torch.from_numpy(given["input_1"]))
+            return [np.array([[3.0, 3.0, 3.0]])]
+
+    listener = object.__new__(Listener)
+    listener.session = Session()
+    loud = 3 * torch.sin(torch.arange(4 * RATE) * 0.3)
+    assert listener.opinions(loud, RATE) == pytest.approx([2.9120, 3.2464, 2.7835], abs=1e-3)
+    assert [tuple(window.shape) for window in heard] == [(1, int(9.01 * RATE))]
+    assert float(heard[0].abs().max()) == 1
+    torch.testing.assert_close(heard[0][0, : 4 * RATE], heard[0][0, 4 * RATE : 8 * RATE])
+    heard.clear()
+    listener.opinions(torch.cat([loud] * 3), RATE)
+    assert len(heard) == 3  # from 0, 1 and 2 s on
 
 
 @pytest.mark.skipif(
