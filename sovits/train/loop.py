@@ -18,6 +18,7 @@ from sovits.errors import ConfigError, Interrupted, OutputError
 from sovits.legacy.settings import read_config, write_config
 from sovits.models.build import make_synthesizer
 from sovits.models.discriminator import Discriminator
+from sovits.train.base import BASE_FILE, begin_from_base, fits
 from sovits.train.changes import tell_changes
 from sovits.train.checkpoint import (
     list_checkpoints,
@@ -53,6 +54,7 @@ def fit(
     max_seconds: float | None = None,
     device: str | None = None,
     tensorboard: bool = False,
+    base: Path | None = BASE_FILE,
     on_log: Callable[[str], None],
 ) -> Outcome:
     """Train the voice that `config_path` describes, from where `model_dir` left off.
@@ -69,6 +71,8 @@ def fit(
         max_seconds: Stop, and save, after this much time.
         device: Such as `cpu` or `cuda:0`; CUDA if there is any, else the CPU, if not given.
         tensorboard: Write event files for TensorBoard into `model_dir`.
+        base: What a new training begins with, if its networks are those of the settings; random
+            weights if None.
         on_log: Told one line at a time.
 
     Raises:
@@ -98,7 +102,9 @@ def fit(
     beside = model_dir / "config.json"
     if trainee.step:
         tell_changes(beside, config, on_log)
-    if begun_from is None:
+    if begun_from is None and base is not None and fits(config, base):
+        begin_from_base(trainee, base, on_log)
+    elif begun_from is None:
         on_log(f"Starting from random weights: there is no checkpoint in {model_dir}.")
     elif reset_optimizer:
         trainee.generator_optimizer.state.clear()

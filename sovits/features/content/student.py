@@ -2,7 +2,8 @@
 
 Trained by tools/pretrain/content.py to say what large networks say of the same sound, whoever
 speaks: its input is changed in pitch, formants, colour, noise and reverberation, its targets are
-those of the unchanged sound, with the directions removed that depend on the speaker.
+those of the unchanged sound. What it says is how likely each of a few hundred sounds of speech is:
+between such units a speaker has little room (soft units, van Niekerk 2022).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ AUDIO = AudioConfig(sample_rate=44_100, hop_length=512, n_fft=1024, n_mels=80, m
 """How its front end cuts sound into frames."""
 
 CHANNELS, WIDTH, BLOCKS, KERNEL, LOOK_AHEAD = 256, 320, 12, 11, 4
+UNITS = 200
 FLOOR = 1e-8  # power of a band that counts as silent
 CENTRE, SCALE = -9.0, 4.0  # roughly mean and deviation of the log-power of speech
 SILENCE = (math.log(FLOOR) - CENTRE) / SCALE
@@ -56,13 +58,21 @@ class StudentEncoder(nn.Module):
 
     window: Tensor
     bands: Tensor
+    units: Tensor
 
-    def __init__(self, width: int = WIDTH, blocks: int = BLOCKS, channels: int = CHANNELS) -> None:
+    def __init__(
+        self,
+        width: int = WIDTH,
+        blocks: int = BLOCKS,
+        channels: int = CHANNELS,
+        units: int = UNITS,
+    ) -> None:
         super().__init__()
         self.stem = nn.Linear(3 * AUDIO.n_mels, width)
         self.stack = Stack(width, spread(LOOK_AHEAD, blocks), KERNEL)
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, channels)
+        self.head = nn.Linear(width, units)
+        self.register_buffer("units", torch.randn(units, channels))
         self.register_buffer("window", torch.hann_window(AUDIO.n_fft), persistent=False)
         self.register_buffer("bands", mel_filters(AUDIO), persistent=False)
 
@@ -86,6 +96,16 @@ class StudentEncoder(nn.Module):
             stem: The two mel frames before; silence if not given.
             blocks: What the blocks returned last.
         """
+        x, stem, pasts = self.hidden(mel, stem, blocks)
+        with torch.autocast(x.device.type, enabled=False):
+            likely = self.head(x).float().softmax(-1)
+            content: Content = (likely @ self.units.float()).transpose(1, 2)
+        return content, stem, pasts
+
+    def hidden(
+        self, mel: Mel, stem: Past | None = None, blocks: Sequence[Past] | None = None
+    ) -> tuple[Frames, Past, list[Past]]:
+        """Return `[batch, frames, width]`, from which `head` tells the units, and the past."""
         x: Frames = mel.transpose(1, 2)
         if stem is None:
             stem = x.new_full((x.shape[0], 2, x.shape[2]), SILENCE)
@@ -93,8 +113,7 @@ class StudentEncoder(nn.Module):
         frames = x.shape[1]
         x = self.stem(torch.cat([heard[:, i : i + frames] for i in range(3)], dim=-1))
         x, pasts = self.stack(x, blocks)
-        content: Content = self.head(self.norm(x)).transpose(1, 2)
-        return content, heard[:, frames:], pasts
+        return self.norm(x).float(), heard[:, frames:], pasts
 
 
 class StudentContent:
