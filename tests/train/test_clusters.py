@@ -14,9 +14,9 @@ from torch import Tensor
 from toy_training import make_features
 
 from sovits.cli import main
-from sovits.cli.models import trained
 from sovits.errors import DatasetError, OutputError, VoiceError
 from sovits.legacy.clusters import holds_centres, read_clusters
+from sovits.library import candidates
 from sovits.train.clusters import ClusterOptions, Frames, k_means, train_clusters
 from sovits.voice import newest
 
@@ -190,7 +190,7 @@ def test_the_command_takes_the_flags_of_the_fork(
 def test_centres_beside_a_voice_are_not_taken_for_one(tmp_path: Path) -> None:
     plant(tmp_path / "dataset", "alice", clips=1)
     train_clusters(tmp_path / "dataset", tmp_path / "kmeans.safetensors", ClusterOptions(3), print)
-    assert trained(tmp_path) == []
+    assert candidates(tmp_path) == []
     with pytest.raises(VoiceError, match="holds no voice"):
         newest(tmp_path)
     (tmp_path / "G_3.pth").touch()
