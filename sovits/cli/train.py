@@ -32,10 +32,10 @@ class Train:
     """Go on with fresh optimizers."""
     max_steps: Annotated[int | None, arg(metavar="N")] = None
     """Stop, and save, when this many steps are done in all."""
-    from_scratch: bool = False
-    """Begin a new training with random weights, even if there is a bundled base for it."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+    from_scratch: bool = False
+    """Begin a new training with random weights, even if there is a bundled base for it."""
 
     def run(self) -> int:
         """Train until all epochs are over, `max_steps` are done, or someone interrupts."""
@@ -47,7 +47,7 @@ class Train:
         for package in needed:
             if find_spec(package) is None:
                 raise UsageError.needs_extra("train", package)
-        from sovits.train import BASE_FILE, fit
+        from sovits.train import fit
 
         try:
             with _tensorboard(self.model_path) if self.tensorboard else nullcontext():
@@ -58,7 +58,7 @@ class Train:
                     max_steps=self.max_steps,
                     device=None if self.device == "auto" else self.device,
                     tensorboard=self.tensorboard,
-                    base=None if self.from_scratch else BASE_FILE,
+                    from_scratch=self.from_scratch,
                     on_log=note,
                 )
         except Interrupted as end:  # it has said where the training is saved

@@ -54,7 +54,8 @@ def fit(
     max_seconds: float | None = None,
     device: str | None = None,
     tensorboard: bool = False,
-    base: Path | None = BASE_FILE,
+    from_scratch: bool = False,
+    base: Path = BASE_FILE,
     on_log: Callable[[str], None],
 ) -> Outcome:
     """Train the voice that `config_path` describes, from where `model_dir` left off.
@@ -71,8 +72,8 @@ def fit(
         max_seconds: Stop, and save, after this much time.
         device: Such as `cpu` or `cuda:0`; CUDA if there is any, else the CPU, if not given.
         tensorboard: Write event files for TensorBoard into `model_dir`.
-        base: What a new training begins with, if its networks are those of the settings; random
-            weights if None.
+        from_scratch: Begin a new training with random weights, whatever `base` is.
+        base: What it begins with otherwise, if that is there and fits the settings.
         on_log: Told one line at a time.
 
     Raises:
@@ -102,7 +103,7 @@ def fit(
     beside = model_dir / "config.json"
     if trainee.step:
         tell_changes(beside, config, on_log)
-    if begun_from is None and base is not None and fits(config, base):
+    if begun_from is None and not from_scratch and fits(config, base):
         begin_from_base(trainee, base, on_log)
     elif begun_from is None:
         on_log(f"Starting from random weights: there is no checkpoint in {model_dir}.")

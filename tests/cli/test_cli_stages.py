@@ -160,7 +160,13 @@ def test_train_hands_everything_on(
         (
             Path("c.json"),
             Path("mine"),
-            {"reset_optimizer": True, "max_steps": 5, "device": None, "tensorboard": False},
+            {
+                "reset_optimizer": True,
+                "max_steps": 5,
+                "device": None,
+                "tensorboard": False,
+                "from_scratch": False,
+            },
         )
     ]
     assert capsys.readouterr() == ("mine\n", "step 1\n")

@@ -28,7 +28,11 @@ def base_for(folder: Path, config: Config) -> tuple[Path, torch.nn.Module]:
 def trained(folder: Path, path: Path | None) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Return the weights and the log of a training that makes one hardly noticeable step."""
     log: list[str] = []
-    fit(folder / "config.json", folder / "logs", max_steps=1, base=path, on_log=log.append)
+    places = folder / "config.json", folder / "logs"
+    if path is None:
+        fit(*places, max_steps=1, from_scratch=True, on_log=log.append)
+    else:
+        fit(*places, max_steps=1, base=path, on_log=log.append)
     newest = sorted((folder / "logs").glob("G_*.pth"))[-1]
     return torch.load(newest, weights_only=True)["model"], log
 

@@ -39,6 +39,7 @@ def equal(a: Crops, b: Crops) -> bool:
     return all(map(torch.equal, flat(a), flat(b)))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_crops_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     toy(tmp_path)
     alone, shared = (

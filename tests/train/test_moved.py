@@ -25,6 +25,7 @@ def batches(folder: Path, epoch: int = 0, moved: float = 1.0) -> Batches:
     return made
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_moved_crops_depend_on_seed_epoch_and_index_alone(tmp_path: Path) -> None:
     light(tmp_path)
     alone, shared = (
