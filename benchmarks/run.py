@@ -1,7 +1,7 @@
 """Are we faster and leaner than so-vits-svc-fork 4.2.30, stage by stage, on one thread?
 
 Run by `make bench`: both sides by turns, in one run, on the same clip and the same weights.
-Writes docs/benchmarks.md.
+Writes docs/benchmarks.md, and leaves there what other benchmarks have written.
 """
 
 from __future__ import annotations
@@ -89,8 +89,15 @@ def main() -> None:
         result = measure(sys.executable, "our", stage)
         alone.append(f"| {name} | {result['cpu']:.3f} | {result['peak_mb']:.0f} |")
         print(alone[-1], flush=True)
-    PAGE.write_text(page(pairs, alone), "utf-8")
+    below = others(PAGE.read_text("utf-8")) if PAGE.is_file() else ""
+    PAGE.write_text(page(pairs, alone) + below, "utf-8")
     print(PAGE.relative_to(ROOT))
+
+
+def others(page: str) -> str:
+    """Return what other benchmarks have put below, each between marks of its own."""
+    begin = page.find("<!--")
+    return "" if begin < 0 else "\n" + page[begin:]
 
 
 def page(pairs: list[str], alone: list[str]) -> str:

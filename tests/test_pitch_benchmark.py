@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import known_pitch  # noqa: E402
 import pitch  # noqa: E402
+import pitch_scores  # noqa: E402
 import run  # noqa: E402
 from known_pitch import HOP, RATE, STEP, Known, Samples, Speech, Truth  # noqa: E402
 
@@ -65,7 +66,7 @@ def autocorrelation(wave: Samples, centre: float, period: float) -> tuple[float,
     return lags[k] + 0.5 * (left - right) / bend if bend else lags[k], float(curve.max())
 
 
-def check_by_autocorrelation(known: Known) -> None:
+def check_by_autocorrelation(known: Known, within: float = 10.0, alike: float = 0.85) -> None:
     """Where voiced the sound repeats itself at the asked period, and where not it does not."""
     truth, errors, strengths, noise = known.truth, [], [], []
     for frame in np.flatnonzero(truth.judged):
@@ -79,9 +80,9 @@ def check_by_autocorrelation(known: Known) -> None:
             errors.append(1200 * np.log2(period / found))
     assert len(errors) > 20
     assert np.abs(np.median(errors)) < 3
-    assert np.median(np.abs(errors)) < 10
-    assert np.median(strengths) > 0.85
-    assert not noise or np.median(noise) < 0.7
+    assert np.median(np.abs(errors)) < within
+    assert np.median(strengths) > alike
+    assert not noise or np.median(noise) < np.median(strengths) - 0.15
 
 
 @needs_world
@@ -114,7 +115,7 @@ def test_the_truth_is_neither_early_nor_late() -> None:
 
 
 @needs_world
-def test_recorded_speech_keeps_no_trace_of_its_own_pitch() -> None:
+def test_recorded_speech_has_the_pitch_asked_for() -> None:
     from sovits.features.pitch.world import load_harvest
 
     sources = known_pitch.gather([ROOT / "examples/speech.flac"], 2, rng())
@@ -125,7 +126,8 @@ def test_recorded_speech_keeps_no_trace_of_its_own_pitch() -> None:
         known = Known(
             "", "", *known_pitch.put_together(load_harvest().world, speech, contour, rng())
         )
-        check_by_autocorrelation(known)
+        # A mouth moves within a long period, so that neighbouring ones are less alike.
+        check_by_autocorrelation(known, 25.0, alike=0.5)
 
 
 def test_frames_near_a_change_of_voicing_are_not_judged() -> None:
@@ -139,14 +141,15 @@ def test_frames_near_a_change_of_voicing_are_not_judged() -> None:
 
 def truth_of(f0: list[float]) -> Truth:
     values = np.array(f0)
-    return Truth(values, values > 0, np.ones(len(values), dtype=bool))
+    filled = np.where(values > 0, values, 100.0)
+    return Truth(filled, values > 0, np.ones(len(values), dtype=bool))
 
 
-def value(score: pitch.Score, sums: Samples) -> float:
+def value(score: pitch_scores.Score, sums: Samples) -> float:
     return float(score.statistic(sums))
 
 
-SCORES = {score.name: score for score in pitch.SCORES}
+SCORES = {score.name: score for score in pitch_scores.SCORES}
 
 
 def test_errors_are_counted_as_what_they_are() -> None:
@@ -155,8 +158,9 @@ def test_errors_are_counted_as_what_they_are() -> None:
     f0 = np.array([200, 200 * 2 ** (2 / 1200), 400, 100, 300, 200, 90, 100, 207.06, 800])
     voiced = np.array([1, 1, 1, 1, 1, 0, 1, 0, 1, 1], dtype=bool)
     truth.judged[-1] = False
-    sums = pitch.count(truth, f0, voiced)
+    sums = pitch_scores.count(truth, f0, voiced)
     assert value(SCORES["overall"], sums) == pytest.approx(100 * 3 / 9)
+    assert np.flatnonzero(pitch_scores.right(truth, f0, voiced)).tolist() == [0, 1, 7]
     assert value(SCORES["within 50 c"], sums) == pytest.approx(100 * 2 / 6)
     assert value(SCORES["octave"], sums) == pytest.approx(100 * 2 / 6)
     assert value(SCORES["gross"], sums) == pytest.approx(100 * 3 / 6)
@@ -173,15 +177,15 @@ def test_the_median_is_that_of_all_errors_together() -> None:
         cents = generator.laplace(0, 8, 400)
         truth = truth_of([300.0] * 400)
         found = 300 * 2 ** (cents / 1200)
-        sums.append(pitch.count(truth, found, np.ones(400, dtype=bool)))
+        sums.append(pitch_scores.count(truth, found, np.ones(400, dtype=bool)))
         parts.append(np.abs(cents))
     both = np.stack([np.sum(sums, 0), sums[0]])
     medians = [np.median(np.concatenate(parts)), np.median(parts[0])]
-    np.testing.assert_allclose(pitch.median(both), medians, atol=0.3)
+    np.testing.assert_allclose(pitch_scores.median(both), medians, atol=0.3)
 
 
 def test_nothing_found_is_no_score_and_no_failure() -> None:
-    sums = pitch.count(truth_of([200.0] * 9), np.full(9, 100.0), np.zeros(9, dtype=bool))
+    sums = pitch_scores.count(truth_of([200.0] * 9), np.full(9, 100.0), np.zeros(9, dtype=bool))
     assert value(SCORES["overall"], sums) == value(SCORES["recall"], sums) == 0
     assert all(np.isnan(value(SCORES[name], sums)) for name in ("octave", "median, c", "RMS, c"))
 
@@ -190,7 +194,7 @@ def test_a_method_is_no_better_than_itself() -> None:
     generator = rng()
     sums = np.stack(
         [
-            pitch.count(
+            pitch_scores.count(
                 truth_of([300.0] * 50),
                 np.full(50, 300.0),
                 generator.random(50) < generator.random(),
@@ -198,11 +202,11 @@ def test_a_method_is_no_better_than_itself() -> None:
             for _ in range(12)
         ]
     )
-    same = pitch.difference(sums, sums, pitch.OVERALL)
+    same = pitch_scores.difference(sums, sums, pitch_scores.OVERALL)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     better = sums.copy()
-    better[:, pitch.CLOSE] += 5
-    found = pitch.difference(better, sums, pitch.OVERALL)
+    better[:, pitch_scores.CLOSE] += 5
+    found = pitch_scores.difference(better, sums, pitch_scores.OVERALL)
     assert found.value == pytest.approx(found.low) == pytest.approx(10)
 
 
@@ -299,5 +303,5 @@ def test_it_all_ends_in_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     clean = next(line for line in text.splitlines() if line.startswith("| swift"))
     overall = float(clean.split("|")[2].split()[0])
     assert 85 < overall <= 100
-    assert sum(line.startswith("| dio") for line in text.splitlines()) == 6
+    assert sum(line.startswith("| dio") for line in text.splitlines()) == 7
     assert str(tmp_path) not in text
