@@ -23,7 +23,6 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +51,7 @@ from sovits.models.native import NativeSynthesizer
 from sovits.models.synthesizer import TrainBatch
 from sovits.train.base import BASE_FILE, write_base
 from sovits.train.dataset import Crops
-from sovits.train.step import Objective, train_step
+from sovits.train.step import Objective, Trainee, averaged, train_step
 from sovits.voice import Voice, save_voice
 
 AUDIO = AudioConfig(n_mels=128)
@@ -60,6 +59,7 @@ HOP = AUDIO.hop_length
 FASTEST, SLOWEST = 2**0.75, 2**-0.42  # playback, which moves pitch and formants
 SHARE_MOVED = 0.5  # of crops that are played at another speed
 SHARD = 15_000_000  # bytes of one file of a checkpoint
+BETAS = (0.8, 0.99)
 SAMPLE_SECONDS = 20  # of the target, beside its voice
 
 
@@ -95,7 +95,9 @@ def configuration(speakers: list[str], **network: object) -> Config:
     return Config(
         VoiceConfig(AUDIO, synthesizer, "sovits-content", {s: i for i, s in enumerate(speakers)}),
         DiscriminatorConfig(width=0.25, scale=False, spectra=(2048, 1024, 512)),
-        TrainConfig(mel_weight=15.0, stft_weight=8.0, feature_weight=2.0, precision="bf16"),
+        TrainConfig(
+            mel_weight=15.0, stft_weight=8.0, feature_weight=2.0, precision="bf16", average=0.999
+        ),
     )
 
 
@@ -214,25 +216,19 @@ def train(args: argparse.Namespace) -> None:
     generator = NativeSynthesizer(config.voice.synthesizer, AUDIO)  # type: ignore[arg-type]
     judge = Discriminator(config.discriminator)
     generator.to(device), judge.to(device)
-    parts = SimpleNamespace(
-        generator=generator,
-        discriminator=judge,
-        generator_optimizer=torch.optim.AdamW(
-            generator.parameters(), args.rate, betas=(0.8, 0.99), fused=True
-        ),
-        discriminator_optimizer=torch.optim.AdamW(
-            judge.parameters(), args.rate / 2, betas=(0.8, 0.99), fused=True
-        ),
-        step=0,
-        epoch=0,
-        position=0,
+    parts = Trainee(
+        generator,
+        judge,
+        torch.optim.AdamW(generator.parameters(), args.rate, betas=BETAS, fused=True),
+        torch.optim.AdamW(judge.parameters(), args.rate / 2, betas=BETAS, fused=True),
+        average={},
     )
-    average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
+    parts.begin_average()
     if (folder / "whole").exists():
-        average = load(folder, parts)
+        load(folder, parts)
     elif args.init:
         begin(Path(args.init), speakers, parts)
-        average = {k: v.detach().clone() for k, v in generator.state_dict().items()}
+        parts.begin_average()
     clips = Clips(work, speakers, teacher=args.teacher, held_out=False)
     tests = Clips(work, speakers, teacher=args.teacher, held_out=True)
     begun = time.monotonic()
@@ -279,10 +275,6 @@ def train(args: argparse.Namespace) -> None:
         crops = fabric.to_device(clips.batch(rng, size, context, segment, args.moved))
         terms = train_step(fabric, parts, close if fighting else objective, crops, arithmetic)
         parts.step += 1
-        fade = min(0.999, parts.step / (parts.step + 20))
-        with torch.no_grad():
-            for name, value in generator.state_dict().items():
-                average[name].lerp_(value, 1 - fade)
         for name, term in terms.items():
             seen[name] = seen.get(name, term.item()) * 0.97 + 0.03 * term.item()
         if parts.step % 50 == 0:
@@ -293,39 +285,29 @@ def train(args: argparse.Namespace) -> None:
                 flush=True,
             )
         if parts.step % 500 == 0 or time.monotonic() - saved > 200:
-            save(folder, parts, average)
+            save(folder, parts)
             saved = time.monotonic()
-            print("held out", judged(generator, average, tests, objective, device), flush=True)
-    save(folder, parts, average)
-    print("held out", judged(generator, average, tests, objective, device), flush=True)
+            print("held out", judged(parts, tests, objective, device), flush=True)
+    save(folder, parts)
+    print("held out", judged(parts, tests, objective, device), flush=True)
 
 
 @torch.no_grad()
-def judged(
-    generator: NativeSynthesizer,
-    average: dict[str, Tensor],
-    clips: Clips,
-    objective: Objective,
-    device: torch.device,
-) -> float:
+def judged(parts: Trainee, clips: Clips, objective: Objective, device: torch.device) -> float:
     """Return the log-mel distance on clips that are not trained on, with averaged weights."""
-    own = {k: v.clone() for k, v in generator.state_dict().items()}
-    generator.load_state_dict(average)
     crops = clips.batch(random.Random(3), 48, 128, 64, 0.0)
     crops = Crops(TrainBatch(*(x.to(device) for x in crops.batch)), crops.wave.to(device))
-    with torch.random.fork_rng([]):
-        out = generator(crops.batch, 64)
-    generator.load_state_dict(own)
-    return round(
-        float((objective.log_mel(out.wave) - objective.log_mel(crops.wave)).abs().mean()), 4
-    )
+    with torch.random.fork_rng([]), averaged(parts.generator, parts.average):
+        out = parts.generator(crops.batch, 64)
+    distance = (objective.log_mel(out.wave) - objective.log_mel(crops.wave)).abs().mean()
+    return round(float(distance), 4)
 
 
-def save(folder: Path, parts: SimpleNamespace, average: dict[str, Tensor]) -> None:
+def save(folder: Path, parts: Trainee) -> None:
     """Write a checkpoint beside the one before, then put it in its place."""
     fresh = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
-    tensors: dict[str, Tensor] = {f"average.{k}": v for k, v in average.items()}
+    tensors: dict[str, Tensor] = {f"average.{k}": v for k, v in (parts.average or {}).items()}
     for name in ("generator", "discriminator"):
         network = getattr(parts, name)
         tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
@@ -349,8 +331,8 @@ def save(folder: Path, parts: SimpleNamespace, average: dict[str, Tensor]) -> No
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load(folder: Path, parts: SimpleNamespace) -> dict[str, Tensor]:
-    """Put everything back, and return the averaged weights."""
+def load(folder: Path, parts: Trainee) -> None:
+    """Put everything back."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
@@ -369,10 +351,10 @@ def load(folder: Path, parts: SimpleNamespace) -> dict[str, Tensor]:
             {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
         )
     parts.step = json.loads((folder / "whole").read_text())["step"]
-    return under("average.")
+    parts.average = under("average.")
 
 
-def begin(base: Path, speakers: list[str], parts: SimpleNamespace) -> None:
+def begin(base: Path, speakers: list[str], parts: Trainee) -> None:
     """Take the averaged weights of another training; a new speaker begins as the mean of all."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(base.glob("*.safetensors")):

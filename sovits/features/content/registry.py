@@ -58,7 +58,7 @@ HUBERT_SOFT = WeightsFile(
 SOVITS_CONTENT = WeightsFile(
     name="sovits-content",
     filename="sovits-content.safetensors",
-    licence="Apache-2.0",
+    licence="CC-BY-SA-4.0",
     page="the sources of this package (tools/pretrain/content.py makes it)",
     bundled="content.safetensors",
 )
