@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_every_message_is_one_line_of_whole_sentences(produced: dict[str, list[s
         for message in made:
             assert len(message.splitlines()) == 1, name
             assert message.endswith((".", "?")), (name, message)
-            assert ".." not in message.replace("...", "").replace("../", ""), (name, message)
+            # Two full stops, but for three, and for folders that a message names.
+            assert not re.search(r"[^./]\.\.(?![./])", message), (name, message)
             assert len(message) < 2000, name
 
 
