@@ -757,7 +757,8 @@ class VoiceError(SovitsError):
     @classmethod
     def unknown_speaker(cls, name: str, known: Iterable[str]) -> Self:
         """`name` is not a speaker of the voice."""
-        return cls(f"This voice has no speaker {name}. {_nearest(name, known)}")
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        return cls(f"This voice has no speaker {shown}. {_nearest(shown, known)}")
 
 
 class DatasetError(SovitsError):
