@@ -201,7 +201,7 @@ def section(
     return [
         "## Pitch: who finds what was sung",
         "",
-        f"Written by `benchmarks/pitch.py --write{extra}`. "
+        f"Written by `benchmarks/pitch.py --write`{extra}. "
         f"{date.today().isoformat()}, {processor()}, one thread.",
         f"{len(voices)} clips of {known_pitch.CLIP_SECONDS:g} s of {speakers} speakers, "
         "resynthesised by WORLD with a pitch of our own, so",
@@ -310,8 +310,7 @@ def main() -> int:
     except SovitsError as error:
         print(f"pitch: {error}", file=sys.stderr)
         return 1
-    extra = "" if args.seconds == SECONDS else f" --seconds {args.seconds:g}"
-    extra += "" if args.sources == SOURCES else " --sources ..."
+    extra = "" if args.sources == SOURCES else f" with other --sources, {args.seconds:g} s of them"
     lines = section(voices, results, costs, bands, ahead, extra)
     if args.write:
         PAGE.write_text(put(PAGE.read_text("utf-8"), lines), "utf-8")
