@@ -42,8 +42,8 @@ PEAK = 10 ** (-3 / 20)
 LOCALE_FOLDER = Path("/usr/share/locale")
 LOCALES = {"cmn": "zh_CN", "pt-br": "pt_BR", "en": "de"}
 CHARACTERS_PER_SECOND = {"cmn": 4.0, "ko": 5.0, "ja": 7.0}  # of text; 13 in other languages
-ESPEAK = """pl cs sk uk ru bg sr hr sl lt lv et fi hu ro de nl sv da nb is pt pt-br es fr it ca el tr
-    ar fa hi bn ta vi cmn ja ko id sw"""
+ESPEAK = """pl cs sk uk ru bg sr hr sl lt lv et fi hu ro de nl sv da nb is pt pt-br es fr it ca el
+    tr ar fa hi bn ta vi cmn ja ko id sw"""
 NSK = (("hi", "hindi"), ("mr", "marathi"), ("te", "telugu"))
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4")
 UNREADABLE = re.compile(r"[^\w\s'’\-\u0300-\u036f\u064b-\u065f\u0900-\u0dff\u200c\u200d]|[\d_]")
