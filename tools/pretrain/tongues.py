@@ -1,6 +1,6 @@
 """Speak in many languages: clips that a speech content encoder learns sounds from.
 
-Only the sounds count. The text is names of countries, regions and languages in forty languages.
+Only the sounds count. The text is names of countries, regions and languages in 39 languages.
 Debian packages: ``iso-codes festival flite espeak-ng`` (for ``--gpl`` ``festival-hi -mr -te``).
 
 =======================  =========================  ==============================
@@ -40,10 +40,10 @@ MIN_SECONDS, MAX_SECONDS = 2.5, 10.0
 MAX_MINUTES = 10.0
 PEAK = 10 ** (-3 / 20)
 LOCALE_FOLDER = Path("/usr/share/locale")
-LOCALES = {"cmn": "zh_CN", "pt-br": "pt_BR", "en": "de"}
-CHARACTERS_PER_SECOND = {"cmn": 4.0, "ko": 5.0, "ja": 7.0}  # of text; 13 in other languages
+LOCALES = {"pt-br": "pt_BR", "en": "de"}
+CHARACTERS_PER_SECOND = {"ko": 5.0, "ja": 7.0}  # of text; 13 in other languages
 ESPEAK = """pl cs sk uk ru bg sr hr sl lt lv et fi hu ro de nl sv da nb is pt pt-br es fr it ca el
-    tr ar fa hi bn ta vi cmn ja ko id sw"""
+    tr ar fa hi bn ta vi ja ko id sw"""
 NSK = (("hi", "hindi"), ("mr", "marathi"), ("te", "telugu"))
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4")
 UNREADABLE = re.compile(r"[^\w\s'’\-\u0300-\u036f\u064b-\u065f\u0900-\u0dff\u200c\u200d]|[\d_]")
