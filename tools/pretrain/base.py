@@ -292,6 +292,19 @@ def train(args: argparse.Namespace) -> None:
     print("held out", judged(parts, tests, objective, device), flush=True)
 
 
+def averaged_network(folder: Path) -> NativeSynthesizer:
+    """Return the network of a checkpoint, ready to convert."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(path)
+    prefix = "average."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    network = NativeSynthesizer(NativeConfig(n_speakers=len(state["emb_g.weight"])), AUDIO)
+    network.load_state_dict(state)
+    network.fold()
+    return network
+
+
 @torch.no_grad()
 def judged(parts: Trainee, clips: Clips, objective: Objective, device: torch.device) -> float:
     """Return the log-mel distance on clips that are not trained on, with averaged weights."""

@@ -2,7 +2,7 @@
 
     python tools/pretrain/content.py teach    WORK CLIPS...   what the teachers say of every clip
     python tools/pretrain/content.py project  WORK            directions of content, and of speakers
-    python tools/pretrain/content.py units    WORK            sounds of speech
+    python tools/pretrain/content.py neutral  WORK            the same words in other voices
     python tools/pretrain/content.py train    WORK --minutes 45
     python tools/pretrain/content.py bundle   WORK            into the package
 
@@ -19,6 +19,8 @@ import math
 import random
 import sys
 import time
+import zlib
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,25 @@ from torch import Tensor, nn
 from sovits.audio.io import AUDIO_SUFFIXES, read
 from sovits.audio.resample import resample
 from sovits.features.content import load_content_encoder
-from sovits.features.content.student import AUDIO, LOOK_AHEAD, MARGIN, UNITS, StudentEncoder
+from sovits.features.content.student import (
+    AUDIO,
+    MARGIN,
+    PHONEME_CHANNELS,
+    WHISPER_CHANNELS,
+    StudentEncoder,
+)
+from sovits.models.noise import NoiseSource
 from sovits.weights import ASSETS
 
-WHISPER_CHANNELS, PHONEMES = 192, 64  # of the content: parts that say what each teacher says
-SHARE = 0.5  # of the variance that is the second teacher's
-SHARPNESS = 0.08  # how far beyond the nearest unit others count, in mean distances to the nearest
+SHARE = 0.5  # of the variance of the content that is the second teacher's
+LAYERS = (0, 2, 3)  # of Whisper, with which the student begins: the best three of the six
+RATE_PEAK = 4e-4  # of learning, of what is Whisper's
+LEAN = 0.3  # weight of what is wrong in the mean of a crop
+COPIED = 0.4  # of crops that are heard in another voice
 NULLED = 24  # directions of Whisper's content that are taken out, as they tell speakers apart
 SOFTNESS = 2.0  # temperature of the phoneme targets
-FRAMES, BATCH = 256, 24  # of one step
+FRAMES, BATCH = 256, 24  # of one step of training
+NEUTRAL = ((5, 192.0), (8, 110.0), (0, 190.0))  # rows of the base, and their median pitch (Hz)
 WARM_UP = 64  # frames at the start of a crop that are not judged: they lack a past
 RATE = AUDIO.sample_rate / AUDIO.hop_length
 
@@ -144,77 +156,99 @@ def project(work: Path) -> None:
     _save(work / "projection.safetensors", projection)
 
 
-def units(work: Path) -> None:
-    """Group what both teachers say into units, whose means the content is made of.
+def neutral(work: Path, part: int, parts: int) -> None:
+    """Write to WORK/neutral what Whisper says of each clip as three other voices would say it.
 
-    The posteriors of the second teacher, on their principal axes, are scaled so that they hold
-    `SHARE` of all variance.
+    A base that was trained on the teacher's content (`base.py train WORK --teacher`) says the clip
+    in the voices of `NEUTRAL`. The mean of what Whisper hears in them is the target of the
+    student: a speaker who is the same everywhere tells nothing. One of the three copies is kept,
+    for the student to hear it as well.
     """
+    import base
+
+    network = base.averaged_network(work / "base")
+    whisper = load_content_encoder("whisper-base-still")
     projection = load_file(work / "projection.safetensors")
-    clips = sorted((work / "clips").rglob("*.safetensors"))
-    random.Random(1).shuffle(clips)
-    said, spoken = [], []
-    for path in clips[:700]:
+    paths = sorted(
+        (work / "clips").rglob("*.safetensors"),
+        key=lambda p: hashlib.sha256(str(p.relative_to(work)).encode()).digest(),
+    )
+    for number, path in enumerate(paths):
+        out = work / "neutral" / path.relative_to(work / "clips")
+        if number % parts != part or out.exists():
+            continue
         held = load_file(path)
-        whisper = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
-        frames = min(whisper.shape[1], len(held["hama"]))
-        said.append(whisper[:, :frames].T)
-        spoken.append(held["hama"][:frames].float().softmax(-1))
-    first, second = torch.cat(said), torch.cat(spoken)
-    centre = second.mean(0)
-    values, axes = torch.linalg.eigh(torch.cov(second.T))
-    axes = axes.flip(1)[:, :PHONEMES]
-    scale = (SHARE / (1 - SHARE) * first.var(0).sum() / values.flip(0)[:PHONEMES].sum()).sqrt()
-    projection |= {"axes": (axes * scale).T.contiguous(), "centre": centre}
-    points = torch.cat([first, (second - centre) @ axes * scale], dim=1)
-    generator = torch.Generator().manual_seed(0)
-    points = points[torch.randperm(len(points), generator=generator)[:60_000]]
-    means = points[:UNITS].clone()
-    for _ in range(25):
-        nearest = torch.cdist(points, means).argmin(1)
-        count = nearest.bincount(minlength=UNITS)[:, None]
-        sums = torch.zeros_like(means).index_add_(0, nearest, points)
-        means = torch.where(count > 0, sums / count.clamp(min=1), means)
-    gap = torch.cdist(points, means).min(1).values.square().mean()
-    print(f"units explain {1 - gap / points.var(0).sum():.2f} of the variance")
-    _save(work / "projection.safetensors", projection | {"units": means, "gap": gap[None]})
+        pitch = load_file(work / "pitch" / path.relative_to(work / "clips"))
+        frames = pitch["f0"].shape[-1]
+        if not frames:
+            continue
+        content = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
+        at = (torch.arange(frames) + 0.5) / RATE * 50
+        content = F.pad(interpolated(content, at), (0, 0, 0, PHONEME_CHANNELS))[None]
+        voiced = pitch["voiced"][None]
+        own = pitch["f0"][pitch["voiced"]].median() if voiced.any() else torch.tensor(150.0)
+        heard, copies = [], []
+        for row, median in NEUTRAL:
+            with torch.inference_mode():
+                copy = network.infer(
+                    content,
+                    (pitch["f0"] * (median / own))[None],
+                    voiced,
+                    torch.tensor([row]),
+                    volume=pitch["volume"][None],
+                    noise=NoiseSource(number),
+                )[0]
+            heard.append(whisper.encode(resample(copy, AUDIO.sample_rate, 16_000)))
+            copies.append(copy)
+        tensors = {"whisper": torch.stack(heard).mean(0).half()}
+        tensors["wave"] = _int16(copies[number // parts % len(copies)])
+        _save(out, tensors)
 
 
 class Clips:
-    """Crops of all clips in memory, perturbed."""
+    """Crops of all clips in memory, and of what they sound like in other voices."""
 
     def __init__(self, work: Path, held_out: bool) -> None:
-        self.projection = projection = load_file(work / "projection.safetensors")
-        self.waves, self.targets, self.phonemes, self.speakers = [], [], [], []
-        for number, path in enumerate(sorted((work / "clips").rglob("*.safetensors"))):
-            if (number % 50 == 7) != held_out:
+        projection = load_file(work / "projection.safetensors")
+        self.waves: list[Tensor] = []
+        self.copies: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.phonemes: list[Tensor] = []
+        speakers: list[str] = []
+        for path in sorted((work / "neutral").rglob("*.safetensors")):
+            part = path.relative_to(work / "neutral")
+            if (zlib.crc32(str(part).encode()) % 50 == 7) != held_out:
                 continue
-            held = load_file(path)
-            frames = held["wave"].shape[-1] // AUDIO.hop_length
+            held, copy = load_file(work / "clips" / part), load_file(path)
+            frames = min(len(held["wave"]), len(copy["wave"])) // AUDIO.hop_length
             at = (torch.arange(frames) + 0.5) / RATE * 50
-            content = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
+            content = projection["matrix"] @ (copy["whisper"].float() - projection["mean"][:, None])
             self.waves.append(held["wave"])
+            self.copies.append(copy["wave"])
             self.targets.append(interpolated(content, at).half())
             self.phonemes.append(interpolated(held["hama"].float().T, at - 0.5).half())
-            self.speakers.append(path.parent.name)
+            speakers.append(part.parent.name)
         # Speakers with little material are drawn more often than their share.
-        length = dict.fromkeys(self.speakers, 0)
-        for speaker, target in zip(self.speakers, self.targets, strict=True):
+        length = dict.fromkeys(speakers, 0)
+        for speaker, target in zip(speakers, self.targets, strict=True):
             length[speaker] += target.shape[1]
-        self.weights = [
-            t.shape[1] * length[s] ** -0.4 for s, t in zip(self.speakers, self.targets, strict=True)
-        ]
+        self.weights = list(
+            accumulate(
+                t.shape[1] * length[s] ** -0.4 for s, t in zip(speakers, self.targets, strict=True)
+            )
+        )
 
     def crop(self, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
         """Return sound with its margins, and both targets, of `FRAMES`; clips are joined."""
         waves, targets, phonemes, missing = [], [], [], FRAMES
         while missing > 0:
-            index = rng.choices(range(len(self.waves)), self.weights)[0]
+            index = rng.choices(range(len(self.waves)), cum_weights=self.weights)[0]
             frames = self.targets[index].shape[1]
             count = min(frames, missing, rng.choice((FRAMES, FRAMES, 90)))
             first = rng.randint(0, frames - count)
             hop = AUDIO.hop_length
-            waves.append(self.waves[index][first * hop : (first + count) * hop])
+            source = self.copies if rng.random() < COPIED else self.waves
+            waves.append(source[index][first * hop : (first + count) * hop])
             targets.append(self.targets[index][:, first : first + count])
             phonemes.append(self.phonemes[index][:, first : first + count])
             missing -= count
@@ -274,123 +308,159 @@ def perturbed(encoder: StudentEncoder, wave: Tensor, rng: torch.Generator) -> Te
     return encoder.mel_of(power * torch.pow(10, (colour + gain) / 10))
 
 
-class Student(nn.Module):
-    """The encoder, and what else it learns from: what each teacher says in full."""
+def begun(encoder: StudentEncoder, clips: Clips) -> None:
+    """Give the student the first teacher's convolutions and some of its layers.
 
-    def __init__(self, projection: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.encoder = StudentEncoder()
-        self.encoder.units.copy_(projection["units"])
-        self.whisper = nn.Linear(self.encoder.norm.normalized_shape[0], WHISPER_CHANNELS)
-        self.phonemes = nn.Linear(self.encoder.norm.normalized_shape[0], 191)
-        for name in ("axes", "centre", "gap"):
-            self.register_buffer(name, projection[name], persistent=False)
+    A bias for each distance takes the place of Whisper's positions: the mean of the scores that
+    its heads give at that distance.
+    """
+    own, listener = encoder.state_dict(), load_content_encoder("whisper-base").network
+    whisper = listener.encoder
+    for name in ("conv1", "conv2", "norm"):
+        own |= {f"{name}.{k}": v for k, v in getattr(whisper, name).state_dict().items()}
+    scores: dict[int, list[Tensor]] = {number: [] for number in LAYERS}
+    for wave in [w for w in clips.waves if len(w) > 6 * AUDIO.sample_rate][:24]:
+        heard = resample(wave.float() / 32768, AUDIO.sample_rate, 16_000)[: 6 * 16_000]
+        x = listener.listen(heard)(0, listener.count(len(heard)))
+        x = F.gelu(whisper.conv2(F.gelu(whisper.conv1(x)))).transpose(1, 2)
+        x = x + whisper.positions[: x.shape[1]]
+        for number, layer in enumerate(whisper.layers):
+            if number in scores:
+                q, k, _ = layer.qkv(layer.attention_norm(x)).chunk(3, dim=-1)
+                q, k = (t[0].unflatten(1, (layer.heads, -1)).transpose(0, 1) for t in (q, k))
+                scores[number].append(q @ k.transpose(1, 2) / q.shape[-1] ** 0.5)
+            x = layer(x)
+    positions = whisper.positions[:300].mean(0)
+    for place, number in enumerate(LAYERS):
+        layer = encoder.layers[place]
+        held = whisper.layers[number].state_dict()
+        bias = torch.stack(
+            [
+                torch.stack([s.diagonal(d, 1, 2).mean(1) for s in scores[number]]).mean(0)
+                for d in range(1 - layer.window, layer.ahead + 1)
+            ],
+            1,
+        )
+        own |= {f"layers.{place}.{k}": v for k, v in held.items()}
+        own[f"layers.{place}.places"] = bias - bias.max(1, keepdim=True).values
+    encoder.load_state_dict(own)
+    # The first layer finds the mean position instead of each step's own.
+    with torch.no_grad():
+        encoder.position.copy_(positions)
 
-    def likely(self, target: Tensor, logits: Tensor) -> Tensor:
-        """Return how likely each unit is by the teachers, `[batch, frames, units]`."""
-        spoken = (logits.softmax(-1) - self.centre) @ self.axes.T
-        point = torch.cat([target.transpose(1, 2), spoken], dim=-1)
-        gap = torch.cdist(point, self.encoder.units[None]).square()
-        return (-gap / (SHARPNESS * self.gap)).softmax(-1)
+
+def phoneme_axes(clips: Clips) -> tuple[Tensor, Tensor]:
+    """Return main directions of the second teacher's posteriors, scaled, and their mean.
+
+    Scaled so that `SHARE` of the variance of the content is theirs.
+    """
+    spoken = torch.cat([p[:, ::9].float().softmax(0) for p in clips.phonemes], 1).T
+    said = torch.cat([t[:, ::9].float() for t in clips.targets], 1)
+    centre = spoken.mean(0)
+    values, axes = torch.linalg.eigh(torch.cov(spoken.T))
+    axes = axes.flip(1)[:, :PHONEME_CHANNELS]
+    total = values.flip(0)[:PHONEME_CHANNELS].sum()
+    scale = (SHARE / (1 - SHARE) * said.var(1).sum() / total).sqrt()
+    return (axes * scale).T.contiguous(), centre
 
 
-def distance(student: Student, mel: Tensor, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
+def distance(
+    encoder: StudentEncoder, mel: Tensor, target: Tensor, logits: Tensor
+) -> dict[str, Tensor]:
     """Return both teachers' terms for a batch; the first frames are not judged."""
-    ahead = LOOK_AHEAD
-    silence = mel.new_full((mel.shape[0], mel.shape[1], ahead), float(mel.min()))
     with torch.autocast(mel.device.type, torch.bfloat16):
-        hidden, _, _ = student.encoder.hidden(torch.cat([mel, silence], -1))
-        hidden = hidden[:, ahead + WARM_UP :]
-        said = student.whisper(hidden).float().transpose(1, 2)
-        guess = student.phonemes(hidden).float()
-        unit = student.encoder.head(hidden).float()
-    target, logits = target[..., WARM_UP:], logits[..., WARM_UP:].transpose(1, 2)
-    wanted = student.likely(target, logits)
-    correct = (unit.argmax(-1) == wanted.argmax(-1)).float().mean()
-    units = F.kl_div(unit.log_softmax(-1), wanted, reduction="none").sum(-1).mean()
-    error = (said - target).square().sum(1).mean() / target.square().sum(1).mean()
+        hidden, _ = encoder.hidden(mel, encoder.begin(len(mel)))
+        said, spoken = encoder.said(hidden)
+    heard = slice(WARM_UP, said.shape[1])
+    said, spoken = said[:, heard].float(), spoken[:, heard].float()
+    target, logits = target.transpose(1, 2)[:, heard], logits.transpose(1, 2)[:, heard]
+    error = (said - target).square().sum(2).mean() / target.var((0, 1)).sum()
+    # What stays wrong for a whole crop is how a speaker differs, and must not be told.
+    lean = (said - target).mean(1).square().mean(0) / target.mean(1).var(0).clamp(min=1e-6)
     soft = (logits / SOFTNESS).softmax(-1)
-    spoken = F.kl_div((guess / SOFTNESS).log_softmax(-1), soft, reduction="none").sum(-1).mean()
-    return {"units": units, "whisper": error, "phonemes": spoken, "correct": correct}
+    gap = F.kl_div((spoken / SOFTNESS).log_softmax(-1), soft, reduction="none").sum(-1).mean()
+    sharp = F.kl_div(spoken.log_softmax(-1), logits.softmax(-1), reduction="none").sum(-1).mean()
+    same = (spoken.argmax(-1) == logits.argmax(-1)).float().mean()
+    likely = (spoken.softmax(-1) - logits.softmax(-1)) @ encoder.axes.T
+    wanted = logits.softmax(-1) @ encoder.axes.T
+    lean_spoken = likely.mean(1).square().mean(0) / wanted.mean(1).var(0).clamp(min=1e-6)
+    lean = torch.cat([lean, lean_spoken]).mean()
+    return {"whisper": error, "phonemes": gap, "sharp": sharp, "lean": lean, "correct": same}
 
 
-def train(work: Path, minutes: float, total: int, init: Path | None) -> None:
+def train(work: Path, minutes: float, total: int) -> None:
     """Train for some minutes; what was reached is kept in WORK/student.*."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     clips, held_out = Clips(work, held_out=False), Clips(work, held_out=True)
-    student = Student(clips.projection).to(device)
-    if init is not None:
-        own = student.encoder.state_dict()
-        held = {k: v for k, v in load_file(init).items() if own[k].shape == v.shape}
-        student.encoder.load_state_dict(held, strict=False)
-    optimizer = torch.optim.AdamW(student.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.02)
-    average = {k: v.clone() for k, v in student.state_dict().items()}
-    step, checkpoint = 0, work / "student.pt"
+    encoder, checkpoint, step = StudentEncoder(), work / "student.pt", 0
+    if not checkpoint.exists():
+        begun(encoder, clips)
+        axes, centre = phoneme_axes(clips)
+        encoder.axes.copy_(axes), encoder.centre.copy_(centre)
+    encoder.to(device)
+    heads = [*encoder.whisper.parameters(), *encoder.phonemes.parameters()]
+    others = [p for p in encoder.parameters() if all(p is not head for head in heads)]
+    optimizer = torch.optim.AdamW(
+        [{"params": heads, "peak": 1e-3}, {"params": others, "peak": RATE_PEAK}],
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+    )
+    average = {k: v.clone() for k, v in encoder.state_dict().items()}
     if checkpoint.exists():
         held = torch.load(checkpoint, weights_only=True, map_location=device)
-        student.load_state_dict(held["student"])
+        encoder.load_state_dict(held["encoder"])
         optimizer.load_state_dict(held["optimizer"])
         average, step = held["average"], held["step"]
-    begun = saved = time.monotonic()
+    start = saved = time.monotonic()
     seen: dict[str, float] = {}
 
     def save() -> None:
         part = checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "student": student.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average,
-                "step": step,
-            },
-            part,
-        )
+        state = {"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save({**state, "average": average, "step": step}, part)
         part.replace(checkpoint)
-        prefix = "encoder."
-        values = {k.removeprefix(prefix): v for k, v in average.items() if k.startswith(prefix)}
-        _save(work / "student.safetensors", {k: v.cpu() for k, v in values.items()})
+        _save(work / "student.safetensors", {k: v.cpu() for k, v in average.items()})
+        print("held out", judge(encoder, average, held_out, device), flush=True)
 
-    while step < total and time.monotonic() - begun < 60 * minutes:
+    while step < total and time.monotonic() - start < 60 * minutes:
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, step / 100) * (0.02 + 0.98 * _cosine(step / total))
+            group["lr"] = group["peak"] * min(1, step / 100) * (0.02 + 0.98 * _cosine(step / total))
         wave, target, logits = (x.to(device) for x in clips.batch(random.Random(step), BATCH))
-        mel = perturbed(student.encoder, wave, torch.Generator(device).manual_seed(step))
-        terms = distance(student, mel, target, logits)
-        loss = terms["units"] + 0.3 * terms["whisper"] + 0.3 * terms["phonemes"]
+        mel = perturbed(encoder, wave, torch.Generator(device).manual_seed(step))
+        terms = distance(encoder, mel, target, logits)
+        loss = terms["whisper"] + 0.3 * terms["phonemes"] + 0.1 * terms["sharp"]
+        loss = loss + LEAN * terms["lean"]
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         step += 1
-        fade = min(0.999, step / (step + 20))
+        fade = min(0.998, step / (step + 20))
         with torch.no_grad():
-            for name, value in student.state_dict().items():
+            for name, value in encoder.state_dict().items():
                 average[name].lerp_(value, 1 - fade)
         for name, term in terms.items():
             seen[name] = seen.get(name, term.item()) * 0.97 + 0.03 * term.item()
         if step % 25 == 0:
-            spent = (time.monotonic() - begun) / 60
+            spent = (time.monotonic() - start) / 60
             print(step, f"{spent:.1f} min", {k: round(v, 4) for k, v in seen.items()}, flush=True)
         if step % 200 == 0 or time.monotonic() - saved > 240:
             save()
             saved = time.monotonic()
-            print("held out", judge(student, average, held_out, device), flush=True)
     save()
-    print("held out", judge(student, average, held_out, device), flush=True)
 
 
 @torch.no_grad()
 def judge(
-    student: Student, average: dict[str, Tensor], clips: Clips, device: str
+    encoder: StudentEncoder, average: dict[str, Tensor], clips: Clips, device: str
 ) -> dict[str, float]:
     """Return the terms on clips that are not trained on, unperturbed, with averaged weights."""
-    own = {k: v.clone() for k, v in student.state_dict().items()}
-    student.load_state_dict(average)
-    rng = random.Random(1)
-    wave, target, logits = (x.to(device) for x in clips.batch(rng, 24))
-    terms = distance(student, student.encoder.mel(wave), target, logits)
-    student.load_state_dict(own)
+    own = {k: v.clone() for k, v in encoder.state_dict().items()}
+    encoder.load_state_dict(average)
+    wave, target, logits = (x.to(device) for x in clips.batch(random.Random(1), 24))
+    terms = distance(encoder, encoder.mel(wave), target, logits)
+    encoder.load_state_dict(own)
     return {name: round(float(term), 4) for name, term in terms.items()}
 
 
@@ -435,12 +505,11 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("teach", "project", "units", "train", "bundle"))
+    parser.add_argument("stage", choices=("teach", "project", "neutral", "train", "bundle"))
     parser.add_argument("work", type=Path)
     parser.add_argument("clips", type=Path, nargs="*")
     parser.add_argument("--minutes", type=float, default=9.0, help="of training in this burst")
     parser.add_argument("--steps", type=int, default=2500, help="of training in all bursts")
-    parser.add_argument("--init", type=Path, help="train: encoder to begin with")
     parser.add_argument("--part", default="0/1", help="teach: this of so many parts")
     args = parser.parse_args()
     if args.stage == "teach":
@@ -448,12 +517,13 @@ def main() -> None:
         teach(args.work, args.clips, part, parts)
     elif args.stage == "project":
         project(args.work)
-    elif args.stage == "units":
-        units(args.work)
+    elif args.stage == "neutral":
+        part, parts = map(int, args.part.split("/"))
+        neutral(args.work, part, parts)
     elif args.stage == "bundle":
         bundle(args.work)
     else:
-        train(args.work, args.minutes, args.steps, args.init)
+        train(args.work, args.minutes, args.steps)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
 """Speak in many languages: clips that a speech content encoder learns sounds from.
 
 Only the sounds count. The text is names of countries, regions and languages in 39 languages.
-Debian packages: ``iso-codes festival flite espeak-ng`` (for ``--gpl`` ``festival-hi -mr -te``).
+Debian packages: ``iso-codes festival flite espeak-ng`` (for ``--copyleft`` ``festival-hi -mr -te``).
 
 =======================  =========================  ==============================
 voice                    kind                       licence of the voice
 =======================  =========================  ==============================
 festvox-ru               Russian, unit selection    Festival's (BSD-like)
 festvox-ca-ona-hts       Catalan, HTS               LGPL-2.1+
-festvox-suopuhe-lj, -mv  Finnish, diphones          LGPL-2+
+festvox-suopuhe-lj, -mv  Finnish, diphones          LGPL-2+, only with ``--copyleft``
 festvox-us-slt-hts       English, HTS               CMU's (BSD-like)
 festvox-kallpc16k        English, diphones          Festival's (BSD-like)
 flite-awb, -rms, -slt    English, clustergen        CMU's (BSD-like)
 espeak-LANGUAGE          formants                   GPL-3+ (the program)
-festvox-hi, mr, te-nsk   Indian, diphones           GPL-2+, only with ``--gpl``
-festvox-italp, itapc16k  Italian, diphones          GPL-2+, only with ``--gpl``
+festvox-hi, mr, te-nsk   Indian, diphones           GPL-2+, only with ``--copyleft``
+festvox-italp, itapc16k  Italian, diphones          GPL-2+, only with ``--copyleft``
 =======================  =========================  ==============================
 
 The output of a GPL program is free, but a diphone voice pastes its recordings into the clip, so
-that voices with GPL recordings are left out unless ``--gpl`` asks for them (and only them).
+that voices with GPL or LGPL recordings are left out unless ``--copyleft`` asks for them (and only them).
 A clip depends on the seed, the voice and its number only; files that exist are kept.
 """
 
@@ -58,23 +58,26 @@ class Voice(NamedTuple):
     language: str
     weight: float
     encoding: str = "utf-8"
-    gpl: bool = False
+    copyleft: bool = False
 
 
 VOICES = (
     Voice("festvox-ru", "festival", "msu_ru_nsh_clunits", "ru", 9),
     Voice("festvox-ca-ona-hts", "festival", "upc_ca_ona_hts", "ca", 8, "latin-1"),
-    Voice("festvox-suopuhe-lj", "festival", "suo_fi_lj_diphone", "fi", 6, "latin-1"),
-    Voice("festvox-suopuhe-mv", "festival", "hy_fi_mv_diphone", "fi", 6, "latin-1"),
+    Voice("festvox-suopuhe-lj", "festival", "suo_fi_lj_diphone", "fi", 6, "latin-1", copyleft=True),
+    Voice("festvox-suopuhe-mv", "festival", "hy_fi_mv_diphone", "fi", 6, "latin-1", copyleft=True),
     Voice("festvox-us-slt-hts", "festival", "cmu_us_slt_arctic_hts", "en", 4, "ascii"),
     Voice("festvox-kallpc16k", "festival", "kal_diphone", "en", 3, "ascii"),
     Voice("flite-awb", "flite", "awb", "en", 6, "ascii"),
     Voice("flite-rms", "flite", "rms", "en", 6, "ascii"),
     Voice("flite-slt", "flite", "slt", "en", 4, "ascii"),
     *(Voice(f"espeak-{code}", "espeak-ng", code, code, 0.55) for code in ESPEAK.split()),
-    *(Voice(f"festvox-{c}-nsk", "festival", f"{v}_NSK_diphone", c, 4, gpl=True) for c, v in NSK),
-    Voice("festvox-italp16k", "festival", "lp_diphone", "it", 4, "latin-1", gpl=True),
-    Voice("festvox-itapc16k", "festival", "pc_diphone", "it", 4, "latin-1", gpl=True),
+    *(
+        Voice(f"festvox-{c}-nsk", "festival", f"{v}_NSK_diphone", c, 4, copyleft=True)
+        for c, v in NSK
+    ),
+    Voice("festvox-italp16k", "festival", "lp_diphone", "it", 4, "latin-1", copyleft=True),
+    Voice("festvox-itapc16k", "festival", "pc_diphone", "it", 4, "latin-1", copyleft=True),
 )
 
 
@@ -177,9 +180,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; gets VOICE/NNNN.wav")
     parser.add_argument("--minutes", type=float, default=70.0, help="of all voices together")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--gpl", action="store_true", help="only the voices with GPL recordings")
+    parser.add_argument(
+        "--copyleft",
+        action="store_true",
+        help="only the voices with recordings under the GPL or LGPL",
+    )
     args = parser.parse_args(argv)
-    voices = [voice for voice in VOICES if voice.gpl == args.gpl]
+    voices = [voice for voice in VOICES if voice.copyleft == args.copyleft]
     share = args.minutes / sum(voice.weight for voice in voices)
     goals = {voice: 60 * min(share * voice.weight, MAX_MINUTES) for voice in voices}
     names = {voice: read_names(voice) for voice in voices}
