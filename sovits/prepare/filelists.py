@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,19 @@ from sovits.legacy.settings import write_config
 from sovits.prepare.recordings import Recording, find_clips
 from sovits.prepare.report import Skipped
 from sovits.prepare.resample import SHORTEST
+from sovits.sources import in_order, read_sources, recording_of
 from sovits.weights import at_hand
 
 FEWEST = 3
 """Clips that a speaker needs at least."""
 HELD_OUT = 2
 """Clips of each speaker that are kept for validation, if there are enough."""
+MOST_HELD_OUT = 6
+"""The same of speakers with many clips."""
+PER_HELD_OUT = 25
+"""How many of their clips stand behind each one that is held out."""
+LARGEST = 5
+"""A recording that has more than a fifth of a speaker's clips is too large to be held out."""
 BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base-still"
 NATIVE_ENCODER = "sovits-content"
 
@@ -38,6 +45,8 @@ class Lists:
     """Clips to train on."""
     held_out: tuple[Path, ...]
     """Clips to validate on."""
+    shared: tuple[str, ...]
+    """Speakers of whom neighbouring clips of a recording that is trained on had to be held out."""
     skipped: tuple[Skipped, ...]
     """Files left out, with the reason."""
     replaced: Path | None
@@ -49,6 +58,7 @@ def write_lists(
 ) -> Lists:
     """Write `train.txt`, `val.txt`, `test.txt` and the configuration.
 
+    Recordings that were cut into clips are held out as a whole, as far as names tell them apart.
     Most clips stay on their side of the split when others are added. Speakers are numbered from
     0 in the order of their names.
 
@@ -80,7 +90,7 @@ def write_lists(
     for speaker, paths in clips.items():
         if len(paths) < FEWEST:
             raise DatasetError.too_few_clips(speaker, len(paths), FEWEST)
-    train, held_out = _split(clips)
+    train, held_out, shared = _split(clips, read_sources(dataset))
     made = PRESETS[preset](encoder, {name: i for i, name in enumerate(sorted(clips))})
     lists = {name: filelists / f"{name}.txt" for name in ("train", "val", "test")}
     config = replace(
@@ -96,7 +106,7 @@ def write_lists(
         _write_lines(path, train if name == "train" else held_out)
     replaced = _keep(config_path)
     write_config(config_path, config)
-    return Lists(config, tuple(train), tuple(held_out), tuple(skipped), replaced)
+    return Lists(config, tuple(train), tuple(held_out), shared, tuple(skipped), replaced)
 
 
 def default_encoder(preset: str | None = None) -> str:
@@ -123,16 +133,47 @@ def _unusable(clip: Recording) -> str | None:
     return f"too short: {seconds:.2f} s, below {SHORTEST} s" if seconds < SHORTEST else None
 
 
-def _split(clips: dict[str, list[Path]]) -> tuple[list[Path], list[Path]]:
-    """Return the clips to train on and those to hold out, speaker by speaker."""
-    train, held_out = [], []
-    for _, paths in sorted(clips.items()):
-        # By a digest of the name: adding a clip does not move the others.
-        order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
-        count = min(HELD_OUT, len(paths) // FEWEST)
-        held_out += sorted(order[:count])
-        train += sorted(order[count:])
-    return train, held_out
+def _split(
+    clips: dict[str, list[Path]], sources: Mapping[str, str]
+) -> tuple[list[Path], list[Path], tuple[str, ...]]:
+    """Return clips to train on, those to hold out, and of whom a recording is on both sides."""
+    train: list[Path] = []
+    held_out: list[Path] = []
+    shared = []
+    for speaker, paths in sorted(clips.items()):
+        recordings: dict[str, list[Path]] = {}
+        for path in sorted(paths, key=in_order):
+            recordings.setdefault(recording_of(path, sources), []).append(path)
+        wanted = max(HELD_OUT, min(MOST_HELD_OUT, len(paths) // PER_HELD_OUT))
+        wanted = min(wanted, len(paths) // FEWEST)
+        chosen = _whole(recordings, wanted, max(wanted, len(paths) // LARGEST))
+        if not chosen:
+            chosen = _neighbours(max(recordings.values(), key=len), wanted)
+            shared.append(speaker)
+        held_out += sorted(chosen)
+        train += sorted(set(paths) - set(chosen))
+    return train, held_out, tuple(shared)
+
+
+def _whole(recordings: dict[str, list[Path]], wanted: int, most: int) -> list[Path]:
+    """Return all clips of a few recordings; none if that would be too few or too many."""
+    chosen: list[Path] = []
+    # By a digest of the name: adding a recording does not move the others.
+    for name in sorted(recordings, key=_digest):
+        if len(chosen) < wanted and len(chosen) + len(recordings[name]) <= most:
+            chosen += recordings[name]
+    return chosen if len(chosen) >= wanted else []
+
+
+def _neighbours(clips: list[Path], wanted: int) -> list[Path]:
+    """Return clips that follow one another, so that only the two outer ones border on others."""
+    starts = range(max(1, len(clips) - wanted + 1))
+    first = min(starts, key=lambda start: _digest(clips[start].name))
+    return clips[first : first + wanted]
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def _write_lines(path: Path, clips: Iterable[Path]) -> None:

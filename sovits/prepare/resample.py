@@ -14,6 +14,7 @@ from sovits.errors import AudioError, DatasetError
 from sovits.prepare.pool import OnProgress, default_jobs, run
 from sovits.prepare.recordings import Recording, find_clips, find_recordings
 from sovits.prepare.report import Report, Skipped
+from sovits.sources import keep_sources
 from sovits.types import Wave
 
 PEAK = 0.95
@@ -78,6 +79,8 @@ def resample_recordings(
     results = run(_resample, jobs, n_jobs or default_jobs(_BYTES_EACH), on_progress)
     made = tuple(result for result in results if isinstance(result, Path))
     skipped = (*found.skipped, *(result for result in results if isinstance(result, Skipped)))
+    known = {job.out: job.recording.path.relative_to(folder).as_posix() for job in jobs}
+    keep_sources(out, {path.relative_to(out).as_posix(): known[path] for path in made})
     return Report(made, skipped=skipped, stale=_stale(out, made))
 
 

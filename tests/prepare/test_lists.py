@@ -12,6 +12,8 @@ from sovits.features.content import CONTENT
 from sovits.legacy.settings import read_config
 from sovits.prepare import filelists
 from sovits.prepare.filelists import Lists, write_lists
+from sovits.prepare.resample import resample_recordings
+from sovits.sources import read_sources
 
 CLIP = tone(0.4, 300, 8_000)
 
@@ -74,6 +76,49 @@ def test_a_new_clip_moves_no_other_clip_to_the_other_side(tmp_path: Path) -> Non
     moved = set(before.held_out) - set(after.held_out)
     assert len(moved) <= 1
     assert set(after.held_out) - set(before.held_out) <= {tmp_path / "dataset/zoe/new.wav"}
+
+
+def named(folder: Path, *names: str) -> None:
+    for name in names:
+        save(folder / "zoe" / f"{name}.wav", CLIP, sample_rate=8_000)
+
+
+def test_a_recording_is_never_on_both_sides(tmp_path: Path) -> None:
+    clips = [f"{word}_{i}" for word in ("one", "two", "six", "ten", "sun", "red") for i in range(3)]
+    named(tmp_path / "dataset", *clips)
+    lists = write(tmp_path)
+    sides = [{path.name.split("_")[0] for path in side} for side in (lists.train, lists.held_out)]
+    assert not sides[0] & sides[1]
+    assert (len(lists.held_out), lists.shared) == (3, ())
+
+
+def test_of_one_long_recording_neighbours_are_held_out(tmp_path: Path) -> None:
+    named(tmp_path / "dataset", *(f"talk_{i}" for i in range(60)), "greeting")
+    lists = write(tmp_path)
+    numbers = sorted(int(path.stem.split("_")[1]) for path in lists.held_out)
+    assert len(numbers) == 2
+    assert numbers == list(range(numbers[0], numbers[0] + 2))
+    assert lists.shared == ("zoe",)
+    assert write(tmp_path).held_out == lists.held_out
+
+
+def test_folders_of_recordings_are_told_apart_though_their_clips_lie_together(
+    tmp_path: Path,
+) -> None:
+    for folder in ("may", "june", "july", "august", "march"):
+        for i in range(2):
+            save(tmp_path / "raw" / "zoe" / folder / f"{i}.wav", CLIP, sample_rate=8_000)
+    resample_recordings(tmp_path / "raw", tmp_path / "dataset", n_jobs=1)
+    lists = write(tmp_path)
+    sources = read_sources(tmp_path / "dataset")
+    held_out = [sources[f"zoe/{path.name}"].split("/")[1] for path in lists.held_out]
+    assert len(held_out) == 2
+    assert len(set(held_out)) == 1
+
+
+def test_of_many_clips_more_are_held_out(tmp_path: Path) -> None:
+    named(tmp_path / "dataset", *(chr(0x61 + i // 26) + chr(0x61 + i % 26) for i in range(100)))
+    assert len(write(tmp_path).held_out) == 4
 
 
 def test_unusable_clips_are_named(tmp_path: Path) -> None:
