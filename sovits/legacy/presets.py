@@ -85,6 +85,7 @@ def _native(content: str, speakers: Mapping[str, int]) -> Config:
         adversarial_from=2000,
         average=0.999,
         moved=0.5,
+        others=0.5 if content == "sovits-content" else 0.0,
         name_by_step=True,
     )
     return Config(

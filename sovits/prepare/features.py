@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from sovits.audio.resample import resample
 from sovits.config import VoiceConfig
 from sovits.errors import AudioError, DatasetError, OutputError, PitchError, WeightsError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
+from sovits.features.content.student import StudentContent
 from sovits.features.pitch import PITCH_METHODS, PitchExtractor, load_pitch_extractor
 from sovits.prepare.pool import OnProgress, default_jobs, run
 from sovits.prepare.recordings import find_clips
@@ -28,6 +30,9 @@ SUFFIX = ".features.safetensors"
 """What is appended to a clip's name for its features."""
 FULL_SCALE = 32768
 """What `wave` is divided by, so that 16-bit clips are kept exactly."""
+
+MOVED = (0.08, 0.38)
+"""How far another speaker's frequencies lie from the clip's (octaves, down and up)."""
 
 _BYTES_EACH = 2 << 30
 
@@ -53,7 +58,8 @@ def make_features(
 
     The file holds `wave` (int16 `[frames * hop_length]`), `content` (float16 `[channels, n]` at
     the encoder's own rate), `f0` (float32 `[frames]`, Hz), `voiced` (bool `[frames]`) and `volume`
-    (float32 `[frames]`). One that was made of the same clip with the same settings is kept.
+    (float32 `[frames]`). With an encoder that can hear a clip as if others said it, there is also
+    `content_of_others` (float16 `[2, channels, n]`). One that was made of the same clip with the same settings is kept.
 
     Args:
         dataset: Clips.
@@ -139,6 +145,10 @@ def _measure(job: _Job) -> dict[str, Tensor]:
         "voiced": pitch.voiced.cpu(),
         "volume": frame_rms(wave, audio.hop_length),
     }
+    if isinstance(encoder, StudentContent):
+        drawn = random.Random(job.clip.name)  # noqa: S311  # not for secrets
+        heard = [encoder.encode(wave, octaves=s * drawn.uniform(*MOVED)) for s in (-1, 1)]
+        tensors["content_of_others"] = torch.stack(heard).to(torch.float16).cpu()
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise DatasetError.not_finite_features(job.clip, name)

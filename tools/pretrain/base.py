@@ -44,6 +44,7 @@ from sovits.config import (
     VoiceConfig,
 )
 from sovits.features.content import load_content_encoder
+from sovits.features.content.student import StudentContent
 from sovits.features.pitch import load_pitch_extractor
 from sovits.library import SAMPLE, VOICES
 from sovits.models.discriminator import Discriminator
@@ -58,6 +59,7 @@ AUDIO = AudioConfig(n_mels=128)
 HOP = AUDIO.hop_length
 FASTEST, SLOWEST = 2**0.75, 2**-0.42  # playback, which moves pitch and formants
 SHARE_MOVED = 0.5  # of crops that are played at another speed
+SHARE_OTHERS = 0.7  # of crops whose content is what is heard when others say it, or the speaker
 SHARD = 15_000_000  # bytes of one file of a checkpoint
 BETAS = (0.8, 0.99)
 SAMPLE_SECONDS = 20  # of the target, beside its voice
@@ -78,15 +80,28 @@ def features(work: Path) -> None:
         )
 
 
+@torch.inference_mode()
 def content(work: Path) -> None:
-    """Write what the bundled encoder hears in every clip to WORK/content."""
+    """Write what the bundled encoder hears in every clip to WORK/content.
+
+    Also in its copy in another voice, and as if two other speakers said it: a synthesizer that
+    meets them all does not count on what content still tells of a speaker.
+    """
     encoder = load_content_encoder("sovits-content")
+    assert isinstance(encoder, StudentContent)
     for path in sorted((work / "clips").rglob("*.safetensors")):
-        out = work / "content" / path.relative_to(work / "clips")
-        if out.exists():
+        part = path.relative_to(work / "clips")
+        out = work / "content" / part
+        if out.exists() or not (work / "pitch" / part).exists():
             continue
         wave = load_file(path)["wave"].float() / 32768
-        _save(out, {"content": encoder.encode(wave).half()})
+        heard = [encoder.encode(wave)]
+        frames = len(wave) // HOP
+        if (work / "neutral" / part).exists():
+            heard.append(encoder.encode(load_file(work / "neutral" / part)["wave"].float() / 32768))
+        rng = random.Random(str(part))
+        heard += [encoder.encode(wave, octaves=o * rng.uniform(0.08, 0.38)) for o in (-1, 1)]
+        _save(out, {"content": torch.stack([h[:, :frames] for h in heard]).half()})
 
 
 def configuration(speakers: list[str], **network: object) -> Config:
@@ -126,9 +141,9 @@ class Clips:
         if projection:
             said = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
             at = (torch.arange(frames) + 0.5) * HOP / AUDIO.sample_rate * 50
-            heard = F.pad(interpolated(said, at), (0, 0, 0, 64)).half()
+            heard = F.pad(interpolated(said, at), (0, 0, 0, 64)).half()[None]
         else:
-            heard = load_file(work / "content" / part)["content"][:, :frames]
+            heard = load_file(work / "content" / part)["content"][..., :frames]
         return {
             **pitch,
             "wave": held["wave"][: frames * HOP],
@@ -156,8 +171,10 @@ class Clips:
         else:
             wave = _played(wave, first * HOP, speed, frames * HOP)
         near = (at + 0.5 * speed).long().clamp(max=total - 1)
+        variants = clip["content"]
+        chosen = rng.randrange(len(variants)) if rng.random() < SHARE_OTHERS else 0
         held = {
-            "content": interpolated(clip["content"].float(), at + (speed - 1) / 2),
+            "content": interpolated(variants[chosen].float(), at + (speed - 1) / 2),
             "f0": interpolated(clip["f0"][None], at + (speed - 1) / 2)[0] * speed,
             "voiced": clip["voiced"][near],
             "volume": clip["volume"][near],

@@ -40,6 +40,7 @@ from sovits.features.content.student import (
     PHONEME_CHANNELS,
     WHISPER_CHANNELS,
     StudentEncoder,
+    as_others,
 )
 from sovits.models.noise import NoiseSource
 from sovits.weights import ASSETS
@@ -269,20 +270,12 @@ def perturbed(encoder: StudentEncoder, wave: Tensor, rng: torch.Generator) -> Te
     """
     pieces = wave.unfold(-1, AUDIO.n_fft, AUDIO.hop_length) * encoder.window
     power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
-    batch, frames, bins = power.shape
+    batch, _, bins = power.shape
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=rng) * (high - low) + low
 
-    # Speakers: frequencies times a factor, a little less for the high ones.
-    factor = torch.exp2(uniform(-0.42, 0.42, 1))
-    curve = uniform(-0.15, 0.15, 1)
-    grid = torch.arange(bins)[None] / bins
-    source = (grid * factor * torch.exp2(curve * (grid / 0.36).clamp(max=1.5))) * bins
-    low = source.clamp(0, bins - 2).floor()
-    share = (source - low).clamp(0, 1)[:, None]
-    low = low.long()[:, None].expand(-1, frames, -1)
-    power = torch.lerp(power.gather(2, low), power.gather(2, low + 1), share)
+    power = as_others(power, uniform(-0.42, 0.42, 1), uniform(-0.15, 0.15, 1))
     # Rooms: an exponential tail.
     echoing = slice(0, batch // 3)
     tail = torch.exp(-1 / (RATE * uniform(0.02, 0.18, 1)))[echoing]

@@ -1,24 +1,24 @@
 """Speak in many languages: clips that a speech content encoder learns sounds from.
 
 Only the sounds count. The text is names of countries, regions and languages in 39 languages.
-Debian packages: ``iso-codes festival flite espeak-ng`` (for ``--copyleft`` ``festival-hi -mr -te``).
+Debian packages: ``iso-codes festival flite espeak-ng`` (``--copyleft``: ``festival-hi -mr -te``).
 
-=======================  =========================  ==============================
+=======================  =========================  ==================================
 voice                    kind                       licence of the voice
-=======================  =========================  ==============================
+=======================  =========================  ==================================
 festvox-ru               Russian, unit selection    Festival's (BSD-like)
 festvox-ca-ona-hts       Catalan, HTS               LGPL-2.1+
-festvox-suopuhe-lj, -mv  Finnish, diphones          LGPL-2+, only with ``--copyleft``
+festvox-suopuhe-lj, -mv  Finnish, diphones          LGPL-2+, only by ``--copyleft``
 festvox-us-slt-hts       English, HTS               CMU's (BSD-like)
 festvox-kallpc16k        English, diphones          Festival's (BSD-like)
 flite-awb, -rms, -slt    English, clustergen        CMU's (BSD-like)
 espeak-LANGUAGE          formants                   GPL-3+ (the program)
-festvox-hi, mr, te-nsk   Indian, diphones           GPL-2+, only with ``--copyleft``
-festvox-italp, itapc16k  Italian, diphones          GPL-2+, only with ``--copyleft``
-=======================  =========================  ==============================
+festvox-hi, mr, te-nsk   Indian, diphones           GPL-2+, only by ``--copyleft``
+festvox-italp, itapc16k  Italian, diphones          GPL-2+, only by ``--copyleft``
+=======================  =========================  ==================================
 
 The output of a GPL program is free, but a diphone voice pastes its recordings into the clip, so
-that voices with GPL or LGPL recordings are left out unless ``--copyleft`` asks for them (and only them).
+that those under the GPL or LGPL are left out unless ``--copyleft`` asks for them (and only them).
 A clip depends on the seed, the voice and its number only; files that exist are kept.
 """
 

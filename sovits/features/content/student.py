@@ -170,10 +170,16 @@ class StudentEncoder(nn.Module):
         self.register_buffer("window", torch.hann_window(AUDIO.n_fft), persistent=False)
         self.register_buffer("bands", mel_filters(AUDIO), persistent=False)
 
-    def mel(self, heard: Wave) -> Mel:
-        """Return log-power bands `[batch, 80, frames]` of `[batch, samples]`, margins included."""
+    def mel(self, heard: Wave, octaves: float = 0.0) -> Mel:
+        """Return log-power bands `[batch, 80, frames]` of `[batch, samples]`, margins included.
+
+        With `octaves`, as if a speaker said it whose frequencies all lie so much lower.
+        """
         pieces = heard.float().unfold(-1, AUDIO.n_fft, AUDIO.hop_length) * self.window
-        return self.mel_of(torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1))
+        power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
+        if octaves:
+            power = as_others(power, power.new_full((len(power), 1), octaves))
+        return self.mel_of(power)
 
     def mel_of(self, power: Tensor) -> Mel:
         """Return log-power bands `[batch, 80, frames]` of power `[batch, frames, bins]`."""
@@ -232,6 +238,28 @@ class StudentEncoder(nn.Module):
         return self.norm(x).float(), past._replace(mel=left, layers=tuple(layers))
 
 
+def as_others(power: Tensor, octaves: Tensor, curve: Tensor | None = None) -> Tensor:
+    """Return what the power at each frequency would be if others spoke.
+
+    Args:
+        power: `[batch, frames, bins]`.
+        octaves: How much lower every frequency lies for them, `[batch, 1]`.
+        curve: How much lower still a third of the highest does, `[batch, 1]`.
+
+    Returns:
+        `[batch, frames, bins]`.
+    """
+    frames, bins = power.shape[1:]
+    grid = torch.arange(bins, device=power.device)[None] / bins
+    if curve is not None:
+        octaves = octaves + curve * (grid / 0.36).clamp(max=1.5)
+    source = grid * torch.exp2(octaves) * bins
+    low = source.clamp(0, bins - 2).floor()
+    share = (source - low).clamp(0, 1)[:, None]
+    low = low.long()[:, None].expand(-1, frames, -1)
+    return torch.lerp(power.gather(2, low), power.gather(2, low + 1), share)
+
+
 class StudentContent:
     """The encoder at work: a whole sound is a stream of a few chunks, so there is no seam.
 
@@ -253,7 +281,9 @@ class StudentContent:
         self.spec, self.network, self.device, self.bf16 = spec, network, device, bf16
 
     @torch.no_grad()
-    def push(self, wave: Wave, past: StudentPast | None = None) -> tuple[Content, StudentPast]:
+    def push(
+        self, wave: Wave, past: StudentPast | None = None, *, octaves: float = 0.0
+    ) -> tuple[Content, StudentPast]:
         """Hear more of a stream; return the frames that are ready, and the past for the next call.
 
         Frames come in pairs, in order from the first; a pair is ready `DELAY` samples after the
@@ -262,6 +292,7 @@ class StudentContent:
         Args:
             wave: `[samples]`, any number of them, which may be none.
             past: What the last call returned; None begins a stream.
+            octaves: As in `encode`.
 
         Returns:
             `[channels, frames]` as float32 on the device of `wave`, and the past.
@@ -275,16 +306,20 @@ class StudentContent:
         if not frames:
             nothing = torch.zeros(self.spec.channels, 0, device=wave.device)
             return nothing, past._replace(wave=heard)
-        mel = self.network.mel(heard[:, : (frames - 1) * hop + n_fft])
+        mel = self.network.mel(heard[:, : (frames - 1) * hop + n_fft], octaves)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             content, past = self.network(mel, past)
         left = heard[:, frames * hop :].clone()  # not a view, which would keep all of it
         return content[0].float().to(wave.device), past._replace(wave=left)
 
-    def encode(self, wave: Wave) -> Content:
+    def encode(self, wave: Wave, *, octaves: float = 0.0) -> Content:
         """Return the content of `[samples]` at the spec's rate, `[channels, ceil(samples / hop)]`.
 
         The content is float32 and on the device of `wave`.
+
+        Args:
+            wave: What is said.
+            octaves: Hear it as if a speaker said it whose frequencies all lie so much lower.
         """
         if wave.dim() != 1:
             raise AudioError.not_one_channel(tuple(wave.shape))
@@ -295,7 +330,7 @@ class StudentContent:
         for begin in range(0, end if frames else 0, CHUNK):
             heard = wave[begin : begin + CHUNK]
             silent = min(CHUNK, end - begin) - heard.shape[0]
-            part, past = self.push(F.pad(heard, (0, silent)), past)
+            part, past = self.push(F.pad(heard, (0, silent)), past, octaves=octaves)
             parts.append(part)
         return torch.cat(parts, dim=1)[:, :frames]
 

@@ -363,3 +363,16 @@ def test_another_networks_weights_are_refused(weights: Path, tmp_path: Path) -> 
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:100_000])
     with pytest.raises(WeightsError, match=r"cut\.safetensors"):
         load_content_encoder("sovits-content", path=tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize("octaves", [-0.4, 0.3])
+def test_a_sound_can_be_heard_as_if_all_of_it_was_lower(octaves: float) -> None:
+    """A tone is then heard as the tone that is so much lower, and content changes with it."""
+    time = torch.arange(8192) / AUDIO.sample_rate
+    tone, lower = (0.1 * (2 * torch.pi * hz * time).sin()[None] for hz in (2000, 2000 / 2**octaves))
+    network = SMALL.network
+    heard, wanted = network.mel(tone, octaves), network.mel(lower)
+    assert torch.equal(heard.mean(2).argmax(1), wanted.mean(2).argmax(1))
+    assert not torch.equal(network.mel(tone).mean(2).argmax(1), wanted.mean(2).argmax(1))
+    wave = noise(9000)
+    assert not torch.allclose(SMALL.encode(wave), SMALL.encode(wave, octaves=octaves), atol=1e-3)
