@@ -59,7 +59,8 @@ def make_features(
     The file holds `wave` (int16 `[frames * hop_length]`), `content` (float16 `[channels, n]` at
     the encoder's own rate), `f0` (float32 `[frames]`, Hz), `voiced` (bool `[frames]`) and `volume`
     (float32 `[frames]`). With an encoder that can hear a clip as if others said it, there is also
-    `content_of_others` (float16 `[2, channels, n]`). One that was made of the same clip with the same settings is kept.
+    `content_of_others` (float16 `[2, channels, n]`). One that was made of the same clip with the
+    same settings is kept.
 
     Args:
         dataset: Clips.

@@ -58,5 +58,5 @@ def test_a_share_of_the_crops_is_what_others_say(tmp_path: Path, moved: float) -
 def test_what_others_say_must_have_been_heard(tmp_path: Path) -> None:
     light(tmp_path)
     config = settings(tmp_path, 0.5)
-    with pytest.raises(DatasetError, match="content_of_others missing.*svc pre-hubert"):
+    with pytest.raises(DatasetError, match=r"content_of_others missing.*svc pre-hubert"):
         list_recordings(Path(config.train.training_files), config)
