@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,17 +36,25 @@ class NoiseSource:
 
     def phases(self, n: int) -> Tensor:
         """Return start phases of overtones, uniform in cycles, `[1, n]`; one draw per seed."""
-        return torch.rand(1, n, generator=self._generator("phase", 0), dtype=torch.float64)
+        return torch.rand(1, n, generator=_generator(self.seed, "phase", 0), dtype=torch.float64)
 
     def _draw(self, kind: str, channels: int, start: int, frames: int) -> Tensor:
-        first, last = start // BLOCK, (start + frames - 1) // BLOCK
-        blocks = [
-            torch.randn(BLOCK, channels, generator=self._generator(kind, index))
-            for index in range(first, last + 1)
+        parts = [
+            _block(self.seed, kind, index, channels)[
+                max(start - index * BLOCK, 0) : start + frames - index * BLOCK
+            ]
+            for index in range(start // BLOCK, (start + frames - 1) // BLOCK + 1)
         ]
-        offset = start - first * BLOCK
-        return torch.cat(blocks)[offset : offset + frames].t().unsqueeze(0)
+        return torch.cat(parts).t().unsqueeze(0)
 
-    def _generator(self, kind: str, index: int) -> torch.Generator:
-        digest = hashlib.blake2b(f"{self.seed}/{kind}/{index}".encode(), digest_size=8).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+@lru_cache(maxsize=4)
+def _block(seed: int, kind: str, index: int, channels: int) -> Tensor:
+    """Return `[BLOCK, channels]`; a stream that takes a frame at a time draws it only once."""
+    with torch.inference_mode(False):
+        return torch.randn(BLOCK, channels, generator=_generator(seed, kind, index))
+
+
+def _generator(seed: int, kind: str, index: int) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}/{kind}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)

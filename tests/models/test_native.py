@@ -19,7 +19,7 @@ from sovits.models.build import make_synthesizer
 from sovits.models.decoders.source import frame_phases
 from sovits.models.native import NativePast, NativeSynthesizer, pitch_code
 from sovits.models.noise import NoiseSource
-from sovits.models.shaping import LAG, MIN_GAIN, OVERLAP, Shaper, Shapes, minimum_phase
+from sovits.models.shaping import LAG, MIN_GAIN, OVERLAP, Shaper, Shapes, minimum_phase, overlapped
 from sovits.models.synthesizer import TrainBatch
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -298,6 +298,27 @@ def test_training_and_streaming_make_the_same_sound(look_ahead: int) -> None:
     aligned = wave[:, look_ahead * 160 :]
     inner = slice(LAG * 160, (frames - 4) * 160)
     torch.testing.assert_close(aligned[:, inner], trained[:, inner], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 1.3])
+def test_the_quick_way_to_filter_is_the_one_of_training(scale: float) -> None:
+    """Two routes: Fourier transforms of each frame's envelope, and one matrix for all of them."""
+    made = shaper()
+    shapes = Shapes(torch.randn(2, 7, 16), torch.randn(2, 7, 4, 8))
+    pulses, noise = torch.randn(2, 6 * 160 + 640), torch.randn(2, 27 * 40 + 160)
+    trained = made._shaped(shapes, pulses, noise, torch.full((2,), scale))
+    quick = made._filtered(shapes, pulses, noise, scale)
+    for one, other in zip(trained, quick, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize(("length", "hop"), [(8, 2), (6, 6), (9, 3)])
+def test_pieces_are_added_up_where_they_lie(length: int, hop: int) -> None:
+    pieces = torch.randn(2, 5, length, dtype=torch.float64)
+    wanted = torch.zeros(2, 4 * hop + length, dtype=torch.float64)
+    for frame in range(5):
+        wanted[:, frame * hop : frame * hop + length] += pieces[:, frame]
+    torch.testing.assert_close(overlapped(pieces, hop), wanted)
 
 
 def test_a_filter_of_minimum_phase_is_that_of_hilberts_transform() -> None:
