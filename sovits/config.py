@@ -360,7 +360,7 @@ class ConvertOptions:
     seed: int = 0
     """Seed of the noise in the synthesis; the same seed gives the same sound."""
     precision: Precision = "fp32"
-    """Arithmetic of the synthesizer; bf16 is faster on processors that have it."""
+    """Arithmetic of the synthesizer, and of sovits-content; auto: bf16 where that is faster."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

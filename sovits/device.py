@@ -74,4 +74,7 @@ def choose_arithmetic(precision: str, device: torch.device, *, light: bool = Fal
         return Arithmetic(
             False, "fp32, as bfloat16 is not known to make a light voice faster on a GPU."
         )
-    return Arithmetic(True, "bf16, as this processor multiplies in it itself.")
+    itself = "bf16, as this processor multiplies in it itself"
+    if light:
+        return Arithmetic(True, f"{itself}, and the sound stays within {MEL_BOUND} (log-mel).")
+    return Arithmetic(True, f"{itself}; the sound changes a little.")

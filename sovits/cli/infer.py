@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from sovits.cli.models import choose
 from sovits.cli.options import option_flags
 from sovits.cli.progress import bar, note
-from sovits.config import ConvertOptions
+from sovits.config import ConvertOptions, NativeConfig
 from sovits.errors import AudioError, ConfigError, OutputError, SovitsError
 
 if TYPE_CHECKING:
@@ -53,13 +53,16 @@ class Infer:
         if not self.recursive:
             check_output(self._pair()[1])
         # From here on with torch, so only when all else is right.
-        from sovits.device import choose_device
+        from sovits.device import choose_arithmetic, choose_device
         from sovits.voice import load_voice
 
         pairs = list(self._pairs()) if self.recursive else [self._pair()]
         voice = load_voice(choice.model, choice.config, device=choose_device(self.device))
         for remark in voice.remarks:
             note(remark)
+        if self.conversion.precision == "auto":
+            light = isinstance(voice.config.synthesizer, NativeConfig)
+            note(f"Precision: {choose_arithmetic('auto', voice.device, light=light).because}")
         if self.recursive:
             return self._convert_all(voice, pairs)
         self._convert(voice, *pairs[0])
