@@ -225,7 +225,7 @@ class TrainConfig:
     lr_decay: float = 0.999875
     """Factor on the learning rate after each epoch."""
     batch_size: int = 16
-    """Clips per step."""
+    """Clips per step, of each process."""
     segment_frames: int = 20
     """Frames that the decoder renders of each clip."""
     context_frames: int = 128
@@ -264,6 +264,10 @@ class TrainConfig:
     """Decay of the average of all weights so far, which is what converts; 0 is no average."""
     moved: float = 0.0
     """Share of clips played at another speed, which moves pitch and formants (native voices)."""
+    others: float = 0.0
+    """Share of clips whose content is what the encoder hears as if others spoke (sovits-content)."""
+    max_gradient: float = 0.0
+    """Largest norm of the gradient of each network, which is shortened to it; 0 is any."""
 
     def __post_init__(self) -> None:
         for name in ("log_interval", "eval_interval", "epochs", "batch_size", "segment_frames"):
@@ -271,8 +275,10 @@ class TrainConfig:
                 raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
         if not 0 <= self.average < 1:
             raise ConfigError.wrong_value("train.average", self.average, "at least 0, and below 1")
-        if not 0 <= self.moved <= 1:
-            raise ConfigError.wrong_value("train.moved", self.moved, "between 0 and 1")
+        for name in ("moved", "others"):
+            if not 0 <= getattr(self, name) <= 1:
+                value = getattr(self, name)
+                raise ConfigError.wrong_value(f"train.{name}", value, "between 0 and 1")
         if self.context_frames < self.segment_frames:
             raise ConfigError.segment_exceeds_context(self.segment_frames, self.context_frames)
 

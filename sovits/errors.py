@@ -24,6 +24,11 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"It may be: {listed}{more}."
 
 
+def _listed(values: Iterable[object]) -> str:
+    """Return a few values as they would be typed."""
+    return ", ".join(map(str, values))
+
+
 def _short(value: object) -> str:
     """Return `value` as it would be typed, cut to a length that fits a line."""
     text = repr(value)
@@ -121,6 +126,22 @@ class ConfigError(SovitsError):
         return cls(
             f"There is no device {name} on this machine. It may be auto, cpu, cuda, cuda:N or mps; "
             "leave --device out to have the best one chosen."
+        )
+
+    @classmethod
+    def too_few_devices(cls, kind: str, asked: int, there: int) -> Self:
+        """More processors are asked for than there are."""
+        return cls(
+            f"{asked} devices of kind {kind} are asked for, but there are {there}. "
+            "Begin fewer processes: --devices, or --nproc-per-node of torchrun."
+        )
+
+    @classmethod
+    def other_launch(cls, asked: int, begun: int) -> Self:
+        """A launcher has begun another number of processes than the flag says."""
+        return cls(
+            f"--devices is {asked}, but the launcher has begun {begun} processes on this machine. "
+            "Leave --devices out under torchrun and srun."
         )
 
     @classmethod
@@ -908,6 +929,39 @@ class TrainingError(SovitsError):
         return cls(
             f"Training diverged at step {step}: {bad}. The last checkpoint is sound; lower "
             "learning_rate, or use precision fp32."
+        )
+
+    @classmethod
+    def at_work(cls, folder: Path, process: int, machine: str) -> Self:
+        """Another training is at work in the same folder."""
+        who = f" (process {process} on {machine})" if process else ""
+        return cls(
+            f"Another training is at work in {folder}{who}. Wait for its end or end it, or train "
+            "in another folder with -m."
+        )
+
+    @classmethod
+    def diverged_elsewhere(cls) -> Self:
+        """A term of the loss is not finite in another process."""
+        return cls(
+            "Training diverged in another process, which says how. The last checkpoint is sound; "
+            "lower learning_rate, or use precision fp32."
+        )
+
+    @classmethod
+    def process_lost(cls, rank: int, size: int) -> Self:
+        """Another process of the same training has ended."""
+        return cls(
+            f"Process {rank} of {size} has lost the others: one of them has ended, or cannot be "
+            "reached. See what it says; then train again, to go on from the last checkpoint."
+        )
+
+    @classmethod
+    def other_machines(cls, step: int, steps: list[int]) -> Self:
+        """Processes do not read the same checkpoints."""
+        return cls(
+            f"The processes would go on from different steps ({_listed(steps)}). The folder of "
+            f"checkpoints must lie on storage that all machines share; step {step} is the first's."
         )
 
     @classmethod

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ from tyro.conf import arg
 from sovits.cli.models import CONFIG, LOGS
 from sovits.cli.progress import note
 from sovits.errors import ConfigError, Interrupted, UsageError
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""What tells a process in its environment that it is not the first."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Train:
     """Stop, and save, when this many steps are done in all."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+    devices: Annotated[int | None, arg(metavar="N")] = None
+    """Devices to train on, a process each; 1, or as many as torchrun or srun has begun."""
     from_scratch: bool = False
     """Begin a new training with random weights, even if there is a bundled base for it."""
 
@@ -43,27 +51,35 @@ class Train:
             raise ConfigError.no_file(self.config_path)
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError.wrong_value("--max-steps", self.max_steps, "at least 1")
+        if self.devices is not None and self.devices < 1:
+            raise ConfigError.wrong_value("--devices", self.devices, "at least 1")
         needed = ("lightning_fabric", *(["tensorboard"] if self.tensorboard else []))
         for package in needed:
             if find_spec(package) is None:
                 raise UsageError.needs_extra("train", package)
         from sovits.train import fit
 
+        # It tells of processes that it begins, and torch of how gradients lie in memory.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", "(?s).*Grad strides do not match bucket view strides")
+        first = all(os.environ.get(name, "0") == "0" for name in RANKS)
         try:
-            with _tensorboard(self.model_path) if self.tensorboard else nullcontext():
+            with _tensorboard(self.model_path) if self.tensorboard and first else nullcontext():
                 fit(
                     self.config_path,
                     self.model_path,
                     reset_optimizer=self.reset_optimizer,
                     max_steps=self.max_steps,
                     device=None if self.device == "auto" else self.device,
+                    devices=self.devices,
                     tensorboard=self.tensorboard,
                     from_scratch=self.from_scratch,
                     on_log=note,
                 )
         except Interrupted as end:  # it has said where the training is saved
             return end.status
-        print(self.model_path)
+        if first:
+            print(self.model_path)
         return 0
 
 

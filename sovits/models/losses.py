@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,12 +14,27 @@ from sovits.types import Mask
 FULL_BAND = ((2048, 512, 2048), (1024, 256, 1024), (512, 128, 512))
 """Window, hop and window length (samples) of the full-band STFT loss."""
 
+Total = Callable[[Tensor], Tensor]
+"""Adds up what several processes have of a sum that a ratio is made of."""
 
-def divergence(z_prior: Tensor, posterior: Gaussian, prior: Gaussian, mask: Mask) -> Tensor:
+
+def alone(x: Tensor) -> Tensor:
+    """Return the sum of a process that has no others."""
+    return x
+
+
+def divergence(
+    z_prior: Tensor, posterior: Gaussian, prior: Gaussian, mask: Mask, total: Total = alone
+) -> Tensor:
     """Return the KL divergence of posterior and prior, summed over channels, per frame."""
     value = prior.log_std - posterior.log_std - 0.5
     value = value + 0.5 * (z_prior - prior.mean).square() * torch.exp(-2 * prior.log_std)
-    return (value * mask).sum() / mask.sum()
+    return per_frame(value, mask, total)
+
+
+def per_frame(value: Tensor, mask: Mask, total: Total = alone) -> Tensor:
+    """Return the sum of `value` over channels, averaged over the frames that are no padding."""
+    return total((value * mask).sum()) / total(mask.sum())
 
 
 def feature_distance(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
@@ -47,7 +62,10 @@ def discriminator_adversarial(real: Sequence[Judgement], fake: Sequence[Judgemen
 
 
 def stft_distance(
-    real: Tensor, fake: Tensor, resolutions: Sequence[tuple[int, int, int]]
+    real: Tensor,
+    fake: Tensor,
+    resolutions: Sequence[tuple[int, int, int]],
+    total: Total = alone,
 ) -> Tensor:
     """Return spectral convergence plus log-magnitude distance of bands (Yamamoto 2020).
 
@@ -55,13 +73,16 @@ def stft_distance(
         real: `[batch, bands, time]`.
         fake: The same shape.
         resolutions: Window, hop and window length (samples) of each comparison.
+        total: Adds up sums of several processes.
     """
-    total = real.new_zeros(())
+    distance = real.new_zeros(())
     for n_fft, hop_length, length in resolutions:
         a = _magnitude(real.flatten(0, 1), n_fft, hop_length, length)
         b = _magnitude(fake.flatten(0, 1), n_fft, hop_length, length)
-        total = total + (a - b).norm() / a.norm() + (a.log() - b.log()).abs().mean()
-    return total / len(resolutions)
+        far = total((a - b).square().sum()) / total(a.square().sum())
+        # The root of 0 has no slope.
+        distance = distance + far.clamp(min=1e-14).sqrt() + (a.log() - b.log()).abs().mean()
+    return distance / len(resolutions)
 
 
 def _magnitude(wave: Tensor, n_fft: int, hop_length: int, length: int) -> Tensor:

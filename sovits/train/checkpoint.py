@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ BASE = 0
 """Number of a pair whose weights alone are taken: what a training begins with."""
 
 OnLog = Callable[[str], None]
+Random = dict[str, Tensor]
+"""State of the generators of random numbers of one process."""
+
+
+@dataclass
+class Progress:
+    """What a checkpoint tells of the processes that wrote it."""
+
+    rank: int = 0
+    """Which process this is."""
+    ranks: int = 1
+    """How many there are."""
+    batch_size: int = 0
+    """Clips that each hears in a step; 0 if that does not matter."""
+    random: list[Random] = field(default_factory=list)
+    """Random numbers of each process; of this one alone if empty."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,13 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.number)
 
 
-def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: float) -> None:
+def save_checkpoint(
+    folder: Path,
+    number: int,
+    trainee: Trainee,
+    learning_rate: float,
+    written_by: Progress | None = None,
+) -> None:
     """Write `D_number.pth` and `G_number.pth`, both or neither.
 
     Besides the keys that the originals write, `progress` holds what an exact resumption needs.
@@ -54,14 +76,16 @@ def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: 
         OutputError: They cannot be written. What was there before is as it was.
         TrainingError: Weights are not finite.
     """
+    own = written_by or Progress()
+    first, *others = own.random or [random_state(_device(trainee))]
     progress = {
         "step": trainee.step,
         "epoch": trainee.epoch,
         "position": trainee.position,
-        "rng": torch.get_rng_state(),
+        **first,
+        "others": others,
+        "batch_size": own.batch_size,
     }
-    if (device := _device(trainee)).type == "cuda":
-        progress["cuda_rng"] = torch.cuda.get_rng_state(device)
     parts: list[tuple[Path, Path]] = []
     try:
         for letter, network, optimizer in (
@@ -91,6 +115,14 @@ def save_checkpoint(folder: Path, number: int, trainee: Trainee, learning_rate: 
             part.unlink(missing_ok=True)
 
 
+def random_state(device: torch.device) -> Random:
+    """Return where this process is in its random numbers, on the CPU and on its device."""
+    state = {"rng": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda_rng"] = torch.cuda.get_rng_state(device)
+    return state
+
+
 def _device(trainee: Trainee) -> torch.device:
     return next(trainee.generator.parameters()).device
 
@@ -113,20 +145,24 @@ def _write(part: Path, path: Path, content: dict[str, Any]) -> None:
         raise OutputError.cannot_write(path, _reason(error)) from error
 
 
-def prune_checkpoints(folder: Path, keep: int, newest: int) -> None:
-    """Delete all but `keep` pairs up to number `newest`; 0 keeps all.
+def prune_checkpoints(
+    folder: Path, keep: int, newest: int, kept: Collection[int] = frozenset()
+) -> None:
+    """Delete all but `keep` pairs up to number `newest`, and those in `kept`; 0 keeps all.
 
     Pairs that this program did not write, such as published bases, stay.
     """
     if keep:
         own = [c for c in list_checkpoints(folder) if BASE < c.number <= newest]
         for old in own[:-keep]:
-            if _step(old.generator) is not None:
+            if old.number not in kept and _step(old.generator) is not None:
                 old.generator.unlink()
                 old.discriminator.unlink()
 
 
-def resume(folder: Path, trainee: Trainee, on_log: OnLog) -> Checkpoint | None:
+def resume(
+    folder: Path, trainee: Trainee, on_log: OnLog, process: Progress | None = None
+) -> Checkpoint | None:
     """Go on from the newest sound checkpoint in `folder`, and return it if there is one.
 
     A pair without `progress`, such as a published base, or of number 0 gives its weights only, and
@@ -154,6 +190,7 @@ def resume(folder: Path, trainee: Trainee, on_log: OnLog) -> Checkpoint | None:
             damaged.append((checkpoint, f"its G is of step {steps[0]}, its D of step {steps[1]}"))
         else:
             _restore(checkpoint, generator, discriminator, trainee)
+            _go_on(trainee, generator["progress"], process or Progress(), on_log)
             found = checkpoint
             break
     if found is None and damaged:  # a base in its place would lose a training
@@ -246,12 +283,35 @@ def _restore(
             group |= {name: value for name, value in settings.items() if name != "params"}
     if "average" not in generator:
         trainee.begin_average()
-    progress = generator["progress"]
+
+
+def _go_on(trainee: Trainee, progress: dict[str, Any], now: Progress, on_log: OnLog) -> None:
+    """Take the place in the data and in the random numbers from a checkpoint.
+
+    Where the processes or their batches are others now, the clips that were heard are counted, so
+    that none is left out.
+    """
     trainee.step, trainee.epoch = progress["step"], progress["epoch"]
     trainee.position = progress["position"]
-    torch.set_rng_state(progress["rng"])
-    if (device := _device(trainee)).type == "cuda" and "cuda_rng" in progress:
-        torch.cuda.set_rng_state(progress["cuda_rng"], device)
+    states: list[Random] = [progress, *progress.get("others", [])]
+    size = progress.get("batch_size") or now.batch_size
+    if (before := size * len(states)) != now.batch_size * now.ranks:
+        trainee.position = trainee.position * before // (now.batch_size * now.ranks)
+    if len(states) != now.ranks:
+        on_log(
+            f"Going on with {_counted(now.ranks, 'process')} of {_counted(now.batch_size, 'clip')} "
+            f"each; it was {_counted(len(states), 'process')} of {_counted(size, 'clip')}."
+        )
+    if now.rank >= len(states):
+        torch.manual_seed(trainee.step * now.ranks + now.rank)
+        return
+    torch.set_rng_state(states[now.rank]["rng"])
+    if (device := _device(trainee)).type == "cuda" and "cuda_rng" in states[now.rank]:
+        torch.cuda.set_rng_state(states[now.rank]["cuda_rng"], device)
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "es" if name.endswith("s") else "s")
 
 
 def _begin_from(base: Checkpoint, trainee: Trainee, on_log: OnLog) -> None:

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from sovits.models.synthesizer import TrainBatch
 from sovits.types import Spectrogram, Wave
 
 FEATURES_SUFFIX = ".features.safetensors"
+OF_OTHERS = "content_of_others"
 STORED = ("wave", "content", "f0", "voiced", "volume")
 SLOWEST, FASTEST = 2**-0.42, 2**0.75
 """Playback of moved clips: what is said at 100 Hz is then at 75 to 168."""
@@ -41,7 +42,15 @@ class Recording(NamedTuple):
 class Slice(Protocol):
     """Part of a stored tensor that is read when it is asked for."""
 
-    def __getitem__(self, key: slice | tuple[slice, slice]) -> Tensor: ...
+    def __getitem__(self, key: slice | tuple[int | slice, ...]) -> Tensor: ...
+
+
+class Stored(Slice, Protocol):
+    """A stored tensor."""
+
+    def get_shape(self) -> list[int]:
+        """Return its shape."""
+        ...
 
 
 class Crops(NamedTuple):
@@ -87,6 +96,7 @@ def _checked_frames(path: Path, config: Config) -> int:
     try:
         with safe_open(path, framework="pt") as features:
             found = features.metadata() or {}
+            held = set(features.keys())
             shapes = {name: features.get_slice(name).get_shape() for name in STORED}
     except (OSError, SafetensorError) as error:
         raise DatasetError.damaged_features(path, str(error)) from error
@@ -98,6 +108,8 @@ def _checked_frames(path: Path, config: Config) -> int:
     for key, value in expected.items():
         if found.get(key) != value:
             raise DatasetError.other_features(path, key, found.get(key), value)
+    if config.train.others and OF_OTHERS not in held:
+        raise DatasetError.other_features(path, OF_OTHERS, "missing", "train.others above 0")
     channels, frames = config.voice.synthesizer.content_channels, int(shapes["f0"][-1])
     if shapes["content"][0] != channels:
         raise DatasetError.other_features(path, "channels", shapes["content"][0], str(channels))
@@ -105,15 +117,25 @@ def _checked_frames(path: Path, config: Config) -> int:
 
 
 class Batches(Dataset[Crops]):
-    """All batches of one epoch.
+    """All batches of one epoch, or the part of each that is for one of several processes.
 
-    A batch depends only on `(seed, epoch, index)`, whatever loads it. Only the frames that it
-    needs are read from disk.
+    What is heard depends only on `(seed, epoch, index)`, whatever loads it. Several processes hear
+    together what one would hear with a batch as large as all of theirs. Only the frames that are
+    needed are read from disk.
+
+    Args:
+        recordings: The clips.
+        config: How they are cut and heard.
+        rank: Which of the processes this is.
+        ranks: How many there are.
     """
 
-    def __init__(self, recordings: Sequence[Recording], config: Config) -> None:
+    def __init__(
+        self, recordings: Sequence[Recording], config: Config, *, rank: int = 0, ranks: int = 1
+    ) -> None:
         train = config.train
         self.audio, self.train = config.voice.audio, train
+        self.rank, self.ranks = rank, ranks
         self.recordings = [r for r in recordings if r.frames >= train.segment_frames]
         if not self.recordings:
             longest = max(r.frames for r in recordings) / self.audio.frame_rate
@@ -121,24 +143,31 @@ class Batches(Dataset[Crops]):
             raise DatasetError.clips_too_short(longest, needed)
         self.epoch = 0
 
+    @property
+    def clips_per_step(self) -> int:
+        """Clips that all processes hear in one step."""
+        return self.train.batch_size * self.ranks
+
     def __len__(self) -> int:
-        return math.ceil(len(self.recordings) / self.train.batch_size)
+        return math.ceil(len(self.recordings) / self.clips_per_step)
 
     def __getitem__(self, index: int) -> Crops:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        size, seed = self.train.batch_size, f"{self.train.seed}/{self.epoch}"
+        seed = f"{self.train.seed}/{self.epoch}"
         order = list(range(len(self.recordings)))
         random.Random(seed).shuffle(order)  # noqa: S311  # not for secrets
-        # The last batch is filled up from the front, so that every batch is as large.
-        chosen = [order[i % len(order)] for i in range(index * size, (index + 1) * size)]
-        rng = random.Random(f"{seed}/{index}")  # noqa: S311
-        frames = self.train.context_frames
+        size, frames = self.train.batch_size, self.train.context_frames
         # Counted over epochs, so that the few batches of a small data set get there too.
         if (self.epoch * len(self) + index) % LONG_EVERY == LONG_EVERY - 1:
             frames *= LONG_FACTOR
-            chosen = chosen[: max(1, size // LONG_FACTOR)]
-        crops = [self._crop(self.recordings[i], frames, rng) for i in chosen]
+            size = max(1, size // LONG_FACTOR)
+        first = index * self.clips_per_step + self.rank * size
+        crops = []
+        for place in range(first, first + size):
+            # The last batch is filled up from the front, so that every batch is as large.
+            recording = self.recordings[order[place % len(order)]]
+            crops.append(self._crop(recording, frames, random.Random(f"{seed}/{place}")))  # noqa: S311
         batch = TrainBatch(*map(torch.cat, zip(*(crop.batch for crop in crops), strict=True)))
         return Crops(batch, torch.cat([crop.wave for crop in crops]))
 
@@ -156,17 +185,25 @@ class Batches(Dataset[Crops]):
         segment = rng.randint(0, count - self.train.segment_frames)
         with safe_open(recording.path, framework="pt") as features:
             wave, spectrogram = self._sound(features.get_slice("wave"), first, count, total)
-            content = features.get_slice("content")
+            content, row = self._heard(features, rng)
             at_rate = content.get_shape()[-1]
             index = (torch.arange(first, first + count) * at_rate) // total
             low, high = int(index[0]), int(index[-1]) + 1
-            stretched = content[:, low:high][:, index - low].float()
+            stretched = content[*row, :, low:high][:, index - low].float()
             pitch, voiced, volume = (
                 features.get_slice(name)[first : first + count]
                 for name in ("f0", "voiced", "volume")
             )
         held = {"content": stretched, "f0": pitch, "voiced": voiced, "volume": volume}
         return self._cut(recording, held, wave, spectrogram, frames, segment, 1.0)
+
+    def _heard(self, features: Any, rng: random.Random) -> tuple[Stored, tuple[int, ...]]:
+        """Return content, and which row of it, as the speaker says it or as others would."""
+        if not self.train.others or rng.random() >= self.train.others:
+            plain: Stored = features.get_slice("content")
+            return plain, ()
+        content: Stored = features.get_slice(OF_OTHERS)
+        return content, (rng.randrange(content.get_shape()[0]),)
 
     def _moved(self, recording: Recording, frames: int, rng: random.Random, speed: float) -> Crops:
         """Read a stretch of a clip as if it was played at another speed.
@@ -182,11 +219,11 @@ class Batches(Dataset[Crops]):
         near = at.long().clamp(max=total - 1)
         with safe_open(recording.path, framework="pt") as features:
             wave, spectrogram = self._played(features.get_slice("wave"), first, count, total, speed)
-            content = features.get_slice("content")
+            content, row = self._heard(features, rng)
             rate = content.get_shape()[-1] / total
             f0, voiced, volume = (features.get_tensor(n) for n in ("f0", "voiced", "volume"))
             held = {
-                "content": _between(content, at * rate - 0.5),
+                "content": _between(content, at * rate - 0.5, row),
                 "f0": _between(f0[None], at - 0.5)[0] * speed,
                 "voiced": voiced[near],
                 "volume": volume[near],
@@ -255,10 +292,13 @@ class Batches(Dataset[Crops]):
         return wave[skip * hop : (skip + count) * hop], spectrogram[:, skip : skip + count]
 
 
-def _between(stored: Slice, at: Tensor) -> Tensor:
-    """Return columns of `[channels, n]` at fractional indices, linearly between neighbours."""
+def _between(stored: Slice, at: Tensor, row: tuple[int, ...] = ()) -> Tensor:
+    """Return columns of `[channels, n]` at fractional indices, linearly between neighbours.
+
+    If `row` is given, of that row of `[rows, channels, n]`.
+    """
     first = max(0, int(at[0].floor()))
-    near = stored[:, first : max(0, int(at[-1].floor())) + 2].float()
+    near = stored[*row, :, first : max(0, int(at[-1].floor())) + 2].float()
     place = (at - first).clamp(0, near.shape[1] - 1)
     low = place.long()
     high = (low + 1).clamp(max=near.shape[1] - 1)

@@ -19,11 +19,16 @@ class Interruption:
     A second one acts as it would have before, for whoever cannot wait for the end of the step.
     Those that are ignored, as under nohup, stay ignored. Signals reach only the main thread; in
     others nothing changes.
+
+    Args:
+        patient: Take a second one for the first again. Launchers of several processes hand on
+            what the terminal has sent to each already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.signal: int | None = None
         """What was asked, or None."""
+        self._patient = patient
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -42,8 +47,9 @@ class Interruption:
         self._restore()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-        self._restore()
+        self.signal = self.signal or number
+        if not self._patient:
+            self._restore()
 
     def _restore(self) -> None:
         while self._before:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from sovits.audio.mel import LogMel
 from sovits.config import Config, NativeConfig
-from sovits.errors import ConfigError, TrainingError
+from sovits.errors import ConfigError
 from sovits.models import losses
 from sovits.models.decoders.filterbank import Pqmf
 from sovits.models.encoders import Gaussian
 from sovits.models.synthesizer import TrainOutput
 from sovits.train.dataset import Crops
+from sovits.train.guard import Guard
 
+NETWORKS = "generator", "discriminator"
 RISE = 20  # updates after which an average changes by half of what a new one would
 
 
@@ -74,12 +77,19 @@ def averaged(network: nn.Module, average: dict[str, Tensor] | None) -> Iterator[
 class Objective:
     """The terms that generator and discriminators minimise.
 
+    Args:
+        config: Their weights.
+        device: Where they are computed.
+        total: Adds up sums of several processes.
+
     Raises:
         ConfigError: Segments are too short for a term.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, device: torch.device, total: losses.Total = losses.alone
+    ) -> None:
+        self.config, self.total = config, total
         self.log_mel = LogMel(config.voice.audio).to(device)
         synthesizer = config.voice.synthesizer
         self.has_prior = not isinstance(synthesizer, NativeConfig) or synthesizer.latent > 0
@@ -110,13 +120,14 @@ class Objective:
                 Gaussian(*(x.float() for x in out.posterior)),
                 Gaussian(*(x.float() for x in out.prior)),
                 crops.batch.mask,
+                self.total,
             )
         if out.predicted_log_f0 is not None:
-            error = (out.predicted_log_f0.float() - out.log_f0) * crops.batch.mask
-            terms["f0"] = error.square().sum() / crops.batch.mask.sum()
+            error = out.predicted_log_f0.float() - out.log_f0
+            terms["f0"] = losses.per_frame(error.square(), crops.batch.mask, self.total)
         if train.stft_weight:
             terms["stft"] = train.stft_weight * losses.stft_distance(
-                crops.wave, wave, losses.FULL_BAND
+                crops.wave, wave, losses.FULL_BAND, self.total
             )
         if self.pqmf is not None and out.bands is not None:
             resolutions = list(
@@ -128,7 +139,7 @@ class Objective:
                 )
             )
             terms["bands"] = losses.stft_distance(
-                self.pqmf.split(crops.wave), out.bands.float(), resolutions
+                self.pqmf.split(crops.wave), out.bands.float(), resolutions, self.total
             )
         return terms
 
@@ -141,6 +152,7 @@ def train_step(
     arithmetic: torch.autocast,
     *,
     update: bool = True,
+    guard: Guard | None = None,
 ) -> dict[str, Tensor]:
     """Take one step with `crops`; returns each term, detached.
 
@@ -151,46 +163,67 @@ def train_step(
         crops: What to learn from.
         arithmetic: Precision of the networks; losses stay in fp32.
         update: Whether to move the weights, or only to add to their gradients.
+        guard: What keeps a step that is not finite from the weights; one that raises at once if
+            not given.
 
     Raises:
         TrainingError: A term is not finite. The step is not taken, so the weights are still sound.
     """
     train = objective.config.train
     generator, judge = trainee.generator, trainee.discriminator
-    adversarial = trainee.step >= train.adversarial_from
-    with arithmetic:
-        out = generator(crops.batch, train.segment_frames)
-    terms = objective.reconstruction(crops, out)
-    real = []
-    if adversarial:
-        # Real sound is judged once: its layers are the target of one network, and its scores
-        # the loss of the other.
+    guard = guard or Guard()
+    with _unshared(fabric, update, generator, judge):
         with arithmetic:
-            real = judge(crops.wave)
-            judge.requires_grad_(False)
-            fake = judge(out.wave)
-            judge.requires_grad_(True)
-        terms["features"] = train.feature_weight * losses.feature_distance(real, fake)
-        terms["adversarial"] = losses.generator_adversarial(fake)
-    _check(trainee.step, terms)
-    fabric.backward(torch.stack(list(terms.values())).sum() / train.accumulate)
-    judged = {}
-    if adversarial:
-        with arithmetic:
-            fake = judge(out.wave.detach())
-        judged["discriminator"] = losses.discriminator_adversarial(real, fake)
-        _check(trainee.step, judged)
-        fabric.backward(judged["discriminator"] / train.accumulate)
+            out = generator(crops.batch, train.segment_frames)
+        terms = objective.reconstruction(crops, out)
+        total = torch.stack(list(terms.values())).sum()
+        adversarial = trainee.step >= train.adversarial_from
+        if not adversarial:
+            guard.check(trainee.step, terms)
+            fabric.backward(total / train.accumulate)
+        else:
+            # Real and made sound are judged once each: layers and scores are what one network
+            # learns from, and scores the other. What pulls at the made sound is found first,
+            # without a gradient of the judges, and then handed down to who made it.
+            made = out.wave.detach().requires_grad_()
+            with arithmetic:
+                real, fake = judge(crops.wave), judge(made)
+            terms["features"] = train.feature_weight * losses.feature_distance(real, fake)
+            terms["adversarial"] = losses.generator_adversarial(fake)
+            judged = losses.discriminator_adversarial(real, fake)
+            guard.check(trainee.step, terms)
+            guard.check(trainee.step, {"discriminator": judged})
+            (pull,) = torch.autograd.grad(
+                terms["features"] + terms["adversarial"], made, retain_graph=True
+            )
+            fabric.backward((total + (out.wave * pull).sum()) / train.accumulate)
+            fabric.backward(judged / train.accumulate)
+            terms["discriminator"] = judged
     if update:
-        trainee.generator_optimizer.step()
-        trainee.generator_optimizer.zero_grad(set_to_none=True)
-        trainee.move_average(train.average, trainee.step // train.accumulate)
+        moved = [(generator, trainee.generator_optimizer)]
         if adversarial:
-            trainee.discriminator_optimizer.step()
-            trainee.discriminator_optimizer.zero_grad(set_to_none=True)
-    return {name: term.detach() for name, term in (terms | judged).items()}
+            moved.append((judge, trainee.discriminator_optimizer))
+        if train.max_gradient:
+            for name, (network, optimizer) in zip(NETWORKS, moved, strict=False):
+                length = fabric.clip_gradients(
+                    network, optimizer, max_norm=train.max_gradient, error_if_nonfinite=False
+                )
+                assert length is not None
+                guard.check(trainee.step, {f"gradient of the {name}": length})
+        guard.before_update(fabric)
+        for _, optimizer in moved:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        trainee.move_average(train.average, trainee.step // train.accumulate)
+    return {name: term.detach() for name, term in terms.items()}
 
 
-def _check(step: int, terms: dict[str, Tensor]) -> None:
-    if not torch.isfinite(torch.stack([term.detach() for term in terms.values()])).all():
-        raise TrainingError.diverged(step, {name: term.item() for name, term in terms.items()})
+@contextmanager
+def _unshared(fabric: Fabric, update: bool, *networks: nn.Module) -> Iterator[None]:
+    """Let processes keep their gradients to themselves until they move the weights."""
+    with ExitStack() as stack:
+        if fabric.world_size > 1 and not update:
+            for network in networks:
+                assert isinstance(network, _FabricModule)
+                stack.enter_context(fabric.no_backward_sync(network))
+        yield

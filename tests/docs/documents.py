@@ -26,6 +26,10 @@ class Block(NamedTuple):
     text: str
 
 
+LAUNCHERS = ("torchrun", "srun")
+"""Commands that begin `svc` in several processes."""
+
+
 def blocks(path: Path, language: str) -> list[str]:
     """Return the stretches of code of one language."""
     found = (Block(*match.groups()) for match in _BLOCK.finditer(path.read_text("utf-8")))
@@ -56,8 +60,13 @@ def lines(path: Path) -> list[list[str]]:
 
 
 def commands(path: Path) -> list[list[str]]:
-    """Return what is typed after `svc`."""
-    return [words[1:] for words in lines(path) if words[0] == "svc"]
+    """Return what is typed after `svc`, or after what a launcher of processes calls it."""
+    found = []
+    for words in lines(path):
+        name = {"torchrun": "sovits"}.get(words[0], "svc")
+        if words[0] == "svc" or words[0] in LAUNCHERS:
+            found.append(words[words.index(name) + 1 :])
+    return found
 
 
 def links(path: Path) -> list[str]:

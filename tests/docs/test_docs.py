@@ -13,6 +13,7 @@ from documents import (
     BENCHMARKS,
     DOCUMENTS,
     GUIDE,
+    LAUNCHERS,
     README,
     ROOT,
     anchors,
@@ -52,7 +53,7 @@ def test_other_lines_of_shell_name_what_there_is(path: Path) -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     extras = PROJECT["project"]["optional-dependencies"]
     for words in lines(path):
-        assert words[0] in {"svc", "make", "python3", "pip", "."}, words
+        assert words[0] in {"svc", "make", "python3", "pip", ".", *LAUNCHERS}, words
         if words[0] == "make":
             assert set(words[1:]) <= set(targets)
     for extra in re.findall(r"(?:sovits|'\.)\[(\w+)\]", path.read_text("utf-8")):

@@ -1,0 +1,151 @@
+"""What a training needs before its first step, and what it keeps after each so many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sovits.config import Config
+from sovits.errors import TrainingError
+from sovits.legacy.settings import write_config
+from sovits.models.build import make_synthesizer
+from sovits.models.discriminator import Discriminator
+from sovits.train.base import begin_from_base, fits
+from sovits.train.changes import tell_changes
+from sovits.train.checkpoint import (
+    Progress,
+    prune_checkpoints,
+    random_state,
+    resume,
+    save_checkpoint,
+)
+from sovits.train.dataset import Batches, Recording, list_recordings
+from sovits.train.step import Trainee
+from sovits.train.team import Team
+
+
+@dataclass
+class Training:
+    """A training that can go on: what learns, from what, where it is kept, and by whom."""
+
+    config: Config
+    folder: Path
+    team: Team
+    trainee: Trainee
+    batches: Batches
+    held_out: list[Recording]
+    progress: Progress
+    by_step: bool
+    """Whether checkpoints are numbered by step instead of epoch."""
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the last epoch."""
+        trainee, epochs = self.trainee, self.config.train.epochs
+        return max(0, (epochs - trainee.epoch) * len(self.batches) - trainee.position)
+
+    def save(self) -> Path:
+        """Write a checkpoint, delete those that are too old, and return the generator's file.
+
+        Raises:
+            OutputError: It cannot be written; older ones are as they were.
+        """
+        number = self.trainee.step if self.by_step else self.trainee.epoch + 1
+        self.progress.random = self.team.gather(random_state(self.team.fabric.device))
+        train = self.config.train
+
+        def write() -> None:
+            save_checkpoint(self.folder, number, self.trainee, train.learning_rate, self.progress)
+            prune_checkpoints(self.folder, train.keep_checkpoints, number)
+
+        self.team.lead(write)
+        return self.folder / f"G_{number}.pth"
+
+
+def make_trainee(config: Config, device: torch.device, *, average: bool = True) -> Trainee:
+    """Return networks of random weights and their optimizers, on a device.
+
+    Args:
+        config: Their shapes.
+        device: Where they are.
+        average: Whether this process keeps the average of the weights, if there is to be one.
+    """
+    # On their device before there are optimizers, whose states are read onto that of the weights.
+    generator = make_synthesizer(config.voice.synthesizer, config.voice.audio).to(device)
+    discriminator = Discriminator(config.discriminator).to(device)
+    train = config.train
+
+    def optimizer(network: torch.nn.Module) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=train.learning_rate,
+            betas=train.betas,
+            eps=train.eps,
+            fused=True,
+        )
+
+    trainee = Trainee(generator, discriminator, optimizer(generator), optimizer(discriminator))
+    if train.average and average:
+        trainee.average = {}
+        trainee.begin_average()
+    return trainee
+
+
+def read_data(config: Config, team: Team) -> tuple[Batches, list[Recording]]:
+    """Return what one process of a team learns from, and the clips that are held out.
+
+    Raises:
+        DatasetError: Features are missing or were made with other settings.
+    """
+    heard = list_recordings(Path(config.train.training_files), config)
+    batches = Batches(heard, config, rank=team.rank, ranks=team.size)
+    return batches, list_recordings(Path(config.train.validation_files), config)
+
+
+def begin(
+    config: Config,
+    folder: Path,
+    team: Team,
+    trainee: Trainee,
+    batches: Batches,
+    held_out: list[Recording],
+    base: Path | None,
+    on_log: Callable[[str], None],
+) -> Training:
+    """Return the training of `folder`, or a new one, and say where it begins.
+
+    Args:
+        config: Its settings; a copy is kept in `folder`, and what has changed is told.
+        folder: Where its checkpoints are.
+        team: The processes that train.
+        trainee: What learns, with random weights.
+        batches: What this one learns from.
+        held_out: What none of them learns from.
+        base: What a new training begins with, if that is there and fits.
+        on_log: Told one line at a time.
+
+    Raises:
+        TrainingError: No checkpoint can be read, or none fits the configuration.
+    """
+    progress = Progress(team.rank, team.size, batches.train.batch_size)
+    found = team.follow(lambda: resume(folder, trainee, on_log, progress))
+    if len(steps := set(team.gather(trainee.step))) > 1:
+        raise TrainingError.other_machines(trainee.step, sorted(steps))
+    beside = folder / "config.json"
+    if trainee.step:
+        team.lead(lambda: tell_changes(beside, config, on_log))
+    else:
+        torch.manual_seed(config.train.seed + team.rank)
+    if found is None and base is not None and fits(config, base):
+        begin_from_base(trainee, base, on_log)
+    elif found is None:
+        on_log(f"Starting from random weights: there is no checkpoint in {folder}.")
+    by_step = config.train.name_by_step
+    if not by_step and trainee.step and found and found.number > trainee.epoch + 1:
+        by_step = True  # a smaller number would make the newest look old
+        on_log("Checkpoints are named by step, as those that are there already.")
+    team.lead(lambda: write_config(beside, config))
+    return Training(config, folder, team, trainee, batches, held_out, progress, by_step)
