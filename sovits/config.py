@@ -346,7 +346,7 @@ class ConvertOptions:
     noise_scale: float = 0.4
     """Amount of variation in the synthesis; 0 is none, 1 that of training."""
     retrieval: str | None = None
-    """Index or k-means file with content of the target voice."""
+    """Index or k-means file with content of the target voice; the index beside it if not given."""
     retrieval_ratio: float = 0.0
     """How far content moves towards that file's nearest entries, 0 to 1."""
     silence_db: float = -60.0
@@ -386,8 +386,6 @@ class ConvertOptions:
             typed(kind, getattr(self, name), name)
         if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
             raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
-        if self.retrieval_ratio and self.retrieval is None:
-            raise ConfigError.nothing_to_retrieve(self.retrieval_ratio)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

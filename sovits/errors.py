@@ -196,14 +196,6 @@ class ConfigError(SovitsError):
         )
 
     @classmethod
-    def nothing_to_retrieve(cls, ratio: float) -> Self:
-        """A ratio without a file."""
-        return cls(
-            f"retrieval_ratio is {ratio:g}, but there is no retrieval file. Name one with -k, or "
-            "leave the ratio at 0."
-        )
-
-    @classmethod
     def wrong_value(cls, key: str, found: object, expected: str) -> Self:
         """`key` has a value it cannot have."""
         return cls(f"{key} is {_short(found)}, but must be {expected}.")
@@ -736,7 +728,7 @@ class VoiceError(SovitsError):
         """A retrieval file holds something else."""
         return cls(
             f"{path} holds no content vectors by speaker. Name the k-means or index file that was "
-            "made for this voice."
+            "made for this voice, or make one with svc train-index."
         )
 
     @classmethod
@@ -755,6 +747,30 @@ class VoiceError(SovitsError):
     @classmethod
     def bad_hub_name(cls, name: str) -> Self:
         """A name on the hub is malformed."""
+    @classmethod
+    def index_content(cls, path: Path, found: str, expected: str) -> Self:
+        """A retrieval file was made with another content encoder, whatever its width."""
+        return cls(
+            f"{path} was made with the content encoder {_short(found)}, but this voice has "
+            f"{expected}. Name the index of this voice, or make one with svc train-index."
+        )
+
+    @classmethod
+    def index_rate(cls, path: Path, found: float, expected: float) -> Self:
+        """A retrieval file was made with another version of the content encoder."""
+        return cls(
+            f"{path} holds {found:g} frames a second, but this voice's content has {expected:g}. "
+            "Make it again with svc train-index."
+        )
+
+    @classmethod
+    def no_index(cls, beside: Iterable[Path]) -> Self:
+        """There is nothing to retrieve from."""
+        return cls(
+            f"There is nothing to retrieve from: no {' and no '.join(map(str, beside))}. Make one "
+            "with svc train-index, name a file with -k, or leave the ratio at 0."
+        )
+
         return cls(f"hub:{name} names no repo. Write hub:OWNER/REPO or hub:OWNER/REPO/FILE.")
 
     @classmethod
@@ -913,6 +929,14 @@ class DatasetError(SovitsError):
     @classmethod
     def clips_too_short(cls, found_s: float, needed_s: float) -> Self:
         """No clip is as long as one training segment."""
+    @classmethod
+    def too_few_frames(cls, speaker: str, found: int, needed: int) -> Self:
+        """A speaker has too little content to choose from."""
+        return cls(
+            f"Speaker {speaker} has {found} frames of content, but an index needs at least "
+            f"{needed}, about a second. Add recordings, or remove the speaker's folder."
+        )
+
         return cls(
             f"The longest clip lasts {found_s:.2f} s, but training needs {needed_s:.2f} s. "
             "Add longer recordings, or lower train.segment_size."

@@ -18,8 +18,8 @@ from sovits.errors import ConfigError, OutputError, SovitsError, VoiceError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
 from sovits.header import FORMAT, KEY, parse_settings
 from sovits.hub import HUB, fetch_voice
+from sovits.index_file import BESIDE, open_index
 from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
-from sovits.legacy.clusters import holds_centres, read_clusters
 from sovits.legacy.limits import check_ranges, check_shape, parameters
 from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
@@ -28,7 +28,6 @@ from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.retrieval import Index
 from sovits.types import Wave
 
-NEIGHBOURS = 4  # frames of a native index that are mixed
 SLACK = 4  # how far the number of a network's parameters may be misjudged
 POSTERIOR = ("enc_q.", "latent.posterior.")
 """How names of tensors begin that only training needs."""
@@ -50,6 +49,7 @@ class Voice:
     remarks: list[str] = field(default_factory=list)
     """What was settled while reading it."""
     _encoder: ContentEncoder | None = None
+    _index: tuple[object, Index] | None = None
 
     @property
     def speakers(self) -> dict[str, int]:
@@ -92,22 +92,58 @@ class Voice:
             self._encoder = load_content_encoder(self.config.content, device=self.device)
         return self._encoder
 
-    def index(self, path: Path, speaker: str | None) -> Index:
-        """Return the entries of a retrieval file that belong to a speaker.
+    def index_path(self) -> Path:
+        """Return the index beside this voice: NAME.index.safetensors or index.safetensors.
 
         Raises:
-            VoiceError: The file cannot be read, or holds nothing for this speaker.
+            VoiceError: There is none.
         """
-        row = self.row(speaker)
-        names = [name for name, index in self.speakers.items() if index == row]
-        name = speaker if speaker in names else next(iter(names), str(row))
-        banks = read_clusters(path)
-        if name not in banks:
-            raise VoiceError.not_in_index(path, name, banks)
-        channels = self.config.synthesizer.content_channels
-        if banks[name].shape[1] != channels:
-            raise VoiceError.index_width(path, banks[name].shape[1], channels)
-        return Index(banks[name], 1 if holds_centres(path) else NEIGHBOURS)
+        path = self.path or Path(BESIDE)
+        beside = [path.with_name(f"{path.stem}.{BESIDE}"), path.with_name(BESIDE)]
+        found = [file for file in beside if self.path is not None and file.is_file()]
+        if not found:
+            raise VoiceError.no_index(beside)
+        return found[0]
+
+    def index(self, path: Path | None, speaker: str | None) -> Index:
+        """Return what a retrieval file holds of a speaker; the last one is kept at hand.
+
+        Args:
+            path: The file; the one beside this voice if not given.
+            speaker: By name or row; the first if not given.
+
+        Raises:
+            VoiceError: The file cannot be read, was made for another voice, or holds nothing of
+                this speaker.
+        """
+        path = path or self.index_path()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise VoiceError.missing(path) from error
+        wanted = (path, status.st_mtime_ns, status.st_size, speaker, str(self.device))
+        if self._index is None or self._index[0] != wanted:
+            self._index = (wanted, self._read_index(path, speaker).to(self.device))
+        return self._index[1]
+
+    def _read_index(self, path: Path, speaker: str | None) -> Index:
+        row, content = self.row(speaker), self.config.content
+        file, spec = open_index(path), CONTENT.get(content)
+        if file.content is not None and file.content != content:
+            raise VoiceError.index_content(path, file.content, content)
+        if spec is not None and file.frame_rate is not None:
+            rate = spec.sample_rate / spec.hop_length
+            if file.frame_rate != rate:
+                raise VoiceError.index_rate(path, file.frame_rate, rate)
+        names = [name for name, index in self.speakers.items() if index == row] or [str(row)]
+        names.sort(key=lambda name: name != speaker)
+        known = [name for name in names if name in file.speakers]
+        if not known:
+            raise VoiceError.not_in_index(path, names[0], file.speakers)
+        index, channels = file.read(known[0]), self.config.synthesizer.content_channels
+        if index.vectors.shape[1] != channels:
+            raise VoiceError.index_width(path, index.vectors.shape[1], channels)
+        return index
 
 
 def load_voice(

@@ -32,7 +32,7 @@ def test_a_config_survives_json() -> None:
         (lambda: TrainConfig(context_frames=8, segment_frames=20), "context_frames"),
         (lambda: VoiceConfig(synthesizer=SynthesizerConfig(upsample_rates=(8, 8))), "64 samples"),
         (lambda: VoiceConfig(speakers={"x": 200}), "row 200"),
-        (lambda: ConvertOptions(retrieval_ratio=0.5), "retrieval_ratio is 0.5"),
+        (lambda: ConvertOptions(retrieval_ratio=1.5), "retrieval_ratio is 1.5"),
         (lambda: ConvertOptions(noise_scale=-1.0), "noise_scale"),
         (lambda: ConvertOptions(output_rate=7), "output_rate"),
         (lambda: build(Config, {"train": {"batch_sise": 4}}), "Did you mean batch_size"),

@@ -48,6 +48,8 @@ class Infer:
         retrieval = self.conversion.retrieval
         if retrieval is not None and not Path(retrieval).is_file():
             raise ConfigError.no_retrieval(Path(retrieval))
+        if retrieval is not None and not self.conversion.retrieval_ratio:
+            note(f"{retrieval} is not used, as -r is 0. Add -r 0.5, say.")
         if choice.because:
             note(choice.because)
         if not self.recursive:
@@ -63,6 +65,7 @@ class Infer:
         if self.conversion.precision == "auto":
             light = isinstance(voice.config.synthesizer, NativeConfig)
             note(f"Precision: {choose_arithmetic('auto', voice.device, light=light).because}")
+        self._open_index(voice)
         if self.recursive:
             return self._convert_all(voice, pairs)
         self._convert(voice, *pairs[0])
@@ -88,6 +91,16 @@ class Infer:
         if failed:
             note(f"svc: {failed} of {len(pairs)} files could not be converted.")
         return 1 if failed else 0
+
+    def _open_index(self, voice: Voice) -> None:
+        """Read what is retrieved from, so that what is wrong with it is said once."""
+        options = self.conversion
+        if not options.retrieval_ratio:
+            return
+        path = voice.index_path() if options.retrieval is None else Path(options.retrieval)
+        if options.retrieval is None:
+            note(f"Retrieving from {path}.")
+        voice.index(path, options.speaker)
 
     def _check_input(self) -> None:
         """Refuse what is not there, and a folder where a file is meant."""

@@ -19,6 +19,7 @@ from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
+from sovits.cli.train_index import TrainIndex
 from sovits.cli.voices import Voices
 from sovits.errors import UsageError
 
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "pre-config": PreConfig,
     "pre-hubert": PreHubert,
     "train": Train,
+    "train-index": TrainIndex,
     "train-cluster": TrainCluster,
     "export": Export,
     "evaluate": Evaluate,

@@ -17,7 +17,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class TrainCluster:
-    """Find the centres of each speaker's content, for svc infer -k (optional)."""
+    """Find centres of each speaker's content, for svc infer -k; svc train-index supersedes it."""
 
     input_dir: Annotated[Path, arg(aliases=("-i",))] = Path("dataset/44k")
     """Features made by svc pre-hubert, in one folder per speaker."""
@@ -31,6 +31,8 @@ class TrainCluster:
     """Frames per batch."""
     partial_fit: Annotated[bool, arg(aliases=("-p",))] = False
     """Read files again and again, for features that do not fit into memory. -np: do not."""
+    device: Annotated[str, arg(aliases=("-d",))] = "auto"
+    """Where distances are computed: auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         """Write the centres."""
@@ -39,10 +41,15 @@ class TrainCluster:
                 raise ConfigError.wrong_value(flag, value, "at least 1")
         if self.output_path.suffix != SUFFIX:
             raise OutputError.unknown_suffix(self.output_path, [SUFFIX])
+        from sovits.device import choose_device
         from sovits.train.clusters import ClusterOptions, train_clusters
 
         options = ClusterOptions(
-            self.n_clusters, self.minibatch, self.batch_size, from_disk=self.partial_fit
+            self.n_clusters,
+            self.minibatch,
+            self.batch_size,
+            from_disk=self.partial_fit,
+            device=choose_device(self.device),
         )
         train_clusters(self.input_dir, self.output_path, options, note)
         print(self.output_path)

@@ -1,4 +1,4 @@
-"""Read k-means files of so-vits-svc and the fork, and our own index files."""
+"""Read k-means files of so-vits-svc and the fork, and files of one tensor for each speaker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sovits.errors import VoiceError
-from sovits.legacy.unpickle import Allowed, is_plain, reason, unpickle
+from sovits.legacy.unpickle import PICKLE, ZIP, Allowed, is_plain, reason, unpickle
 
 CENTRES = "sovits-clusters-1"
-"""Format of a file of cluster centres, as its header has it."""
+"""Format of a file of cluster centres of version 0.1, as its header has it."""
 
 _NUMBERS = ("f2", "f4", "f8", "i4", "i8")
 
@@ -35,27 +35,20 @@ def _arrays() -> Allowed:
     ]
 
 
-def holds_centres(path: Path) -> bool:
-    """Return whether a file holds averages of many frames each, and not frames themselves."""
-    if path.suffix != ".safetensors":
-        return True
-    with path.open("rb") as file:
-        return f'"{CENTRES}"'.encode() in file.read(4096)  # metadata stands first in the header
-
-
 def read_clusters(path: Path) -> dict[str, Tensor]:
     """Return the content vectors of each speaker, `[n, channels]`.
 
     Raises:
-        VoiceError: The file is missing, damaged, or needs more than arrays to be read.
+        VoiceError: The file is damaged, of another kind, or needs more than arrays to be read.
     """
-    if not path.is_file():
-        raise VoiceError.missing(path)
     if path.suffix == ".safetensors":
         try:
             return _checked(path, load_file(path))
         except (SafetensorError, ValueError, OSError) as error:
             raise VoiceError.damaged(path, reason(error)) from error
+    with path.open("rb") as file:
+        if not file.read(2).startswith((ZIP, PICKLE)):  # as an index of faiss, which RVC has
+            raise VoiceError.not_an_index(path)
     table = unpickle(path, _arrays())
     if not isinstance(table, dict):
         raise VoiceError.not_an_index(path)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from sovits.errors import DatasetError, OutputError
-from sovits.legacy.clusters import CENTRES
-from sovits.train.dataset import FEATURES_SUFFIX
+from sovits.errors import OutputError
+from sovits.index_file import SUFFIX, Bank, Description, Held, write_index
+from sovits.train.frames import Frames, find_content
 
 PASSES = 100
 """Passes over the frames after which centres are taken as they are."""
@@ -37,6 +35,10 @@ class ClusterOptions:
     """Read the files anew in each pass, instead of keeping them in memory."""
     seed: int = 1234
     """Where the centres begin."""
+    device: str = "cpu"
+    """Where distances are computed."""
+    passes: int = PASSES
+    """Most passes over the frames."""
 
 
 def train_clusters(
@@ -46,7 +48,7 @@ def train_clusters(
 
     Args:
         dataset: Features, in one folder per speaker.
-        out: File to write, `{speaker: [n, channels]}`; replaced at once, or not at all.
+        out: File to write, as `sovits.index_file` has it; replaced at once, or not at all.
         options: How centres are found.
         on_log: Told one line per speaker.
 
@@ -54,61 +56,21 @@ def train_clusters(
         DatasetError: There are no features, they are damaged, or of different content encoders.
         OutputError: `out` cannot be written.
     """
-    if out.suffix != ".safetensors":
-        raise OutputError.unknown_suffix(out, [".safetensors"])
-    paths = sorted(dataset.glob(f"*/*{FEATURES_SUFFIX}"))
-    if not paths:
-        raise DatasetError.no_features(dataset / "SPEAKER" / f"NAME.wav{FEATURES_SUFFIX}")
-    content = _content(paths)
-    centres = {}
-    for speaker in sorted({path.parent.name for path in paths}):
-        own = [path for path in paths if path.parent.name == speaker]
-        frames = Frames(own, in_memory=not options.from_disk)
-        centres[speaker], distance = k_means(frames, options)
-        count, total = len(centres[speaker]), len(frames)
+    if out.suffix != SUFFIX:
+        raise OutputError.unknown_suffix(out, [SUFFIX])
+    heard = find_content(dataset)
+    banks, held = {}, {}
+    for speaker, clips in heard.speakers.items():
+        frames = Frames([clip.path for clip in clips], in_memory=not options.from_disk)
+        centres, distance = k_means(frames, options)
+        count, total = len(centres), len(frames)
+        banks[speaker] = Bank(centres)
+        held[speaker] = Held(vectors=count, frames=total, clips=len(clips))
         capped = f" ({options.n_clusters} were asked for)" if count < options.n_clusters else ""
-        on_log(f"{speaker}: {count} centres of {total} frames{capped}, distance {distance:.4g}")
-    _write(out, centres, content)
-
-
-class Frames:
-    """Content frames of one speaker, `[n, channels]` in all, in memory or on disk."""
-
-    def __init__(self, paths: Sequence[Path], *, in_memory: bool) -> None:
-        self.paths = paths
-        self._whole = torch.cat([_read(path) for path in paths]) if in_memory else None
-        self._length = sum(_length(path) for path in paths)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield every frame once, in an order drawn anew; from disk, file after file."""
-        if self._whole is not None:
-            for index in torch.randperm(len(self), generator=generator).split(size):
-                yield self._whole[index].float()
-            return
-        rest: list[Tensor] = []
-        for index in torch.randperm(len(self.paths), generator=generator).tolist():
-            rest.append(_read(self.paths[index]))
-            if sum(map(len, rest)) >= size:
-                *whole, last = torch.cat(rest).split(size)
-                yield from (batch.float() for batch in whole)
-                rest = [last]
-        yield torch.cat(rest).float()
-
-    def pick(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `count` different frames."""
-        chosen = torch.randperm(len(self), generator=generator)[:count].sort().values
-        if self._whole is not None:
-            return self._whole[chosen].float()
-        picked, first = [], 0
-        for path in self.paths:
-            frames = _read(path)
-            here = chosen[(chosen >= first) & (chosen < first + len(frames))] - first
-            picked.append(frames[here].float())
-            first += len(frames)
-        return torch.cat(picked)
+        of = f"{total} frames{heard.minutes(total)}"
+        on_log(f"{speaker}: {count} centres of {of}{capped}, distance {distance:.4g}")
+    told = Description(heard.content, heard.channels, heard.frame_rate, "centres", held)
+    write_index(out, told, banks)
 
 
 def k_means(frames: Frames, options: ClusterOptions) -> tuple[Tensor, float]:
@@ -116,14 +78,15 @@ def k_means(frames: Frames, options: ClusterOptions) -> tuple[Tensor, float]:
     generator = torch.Generator().manual_seed(options.seed)
     n_clusters = min(options.n_clusters, len(frames))
     centres = frames.pick(n_clusters, generator)
-    counts, before = torch.zeros(n_clusters), float("inf")
-    for turn in range(PASSES):
+    counts, before, total = torch.zeros(n_clusters), float("inf"), 0.0
+    for turn in range(options.passes):
         sums, found = torch.zeros_like(centres), torch.zeros(n_clusters)
         total = 0.0
         for batch in frames.batches(options.batch_size, generator):
-            distance, nearest = torch.cdist(batch, centres).min(dim=1)
+            distance, nearest = nearest_centres(batch, centres, options.device)
             total += float(distance.sum())
             number = torch.bincount(nearest, minlength=n_clusters).float()
+            # Not on a GPU, which adds in another order each time.
             added = torch.zeros_like(centres).index_add_(0, nearest, batch)
             if options.minibatch:
                 # Each centre is the mean of all frames that were ever nearest to it.
@@ -144,42 +107,7 @@ def k_means(frames: Frames, options: ClusterOptions) -> tuple[Tensor, float]:
     return centres, total / len(frames)
 
 
-def _content(paths: Sequence[Path]) -> str:
-    """Return the content encoder that all of `paths` were made with."""
-    first = None
-    for path in paths:
-        try:
-            with safe_open(path, framework="pt") as features:
-                found = (features.metadata() or {}).get("content")
-        except (OSError, SafetensorError) as error:
-            raise DatasetError.damaged_features(path, str(error)) from error
-        if found is None or found != (first := first or found):
-            raise DatasetError.mixed_features(path, found, first)
-    return str(first)
-
-
-def _read(path: Path) -> Tensor:
-    """Return the content of one clip, `[n, channels]`."""
-    with safe_open(path, framework="pt") as features:
-        content: Tensor = features.get_tensor("content")
-    return content.t()
-
-
-def _length(path: Path) -> int:
-    with safe_open(path, framework="pt") as features:
-        return int(features.get_slice("content").get_shape()[-1])
-
-
-def _write(out: Path, centres: dict[str, Tensor], content: str) -> None:
-    part = out.with_name(f".{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        banks = {speaker: bank.contiguous() for speaker, bank in centres.items()}
-        # Not save_file, whose files nobody but their owner may read.
-        part.write_bytes(save(banks, {"format": CENTRES, "content": content}))
-        part.replace(out)
-    except (OSError, SafetensorError) as error:
-        raise OutputError.cannot_write(out, str(error)) from error
-    finally:
-        if part.exists():
-            part.unlink()
+def nearest_centres(frames: Tensor, centres: Tensor, device: str) -> tuple[Tensor, Tensor]:
+    """Return how far each of `[n, channels]` is from its nearest centre, and which that is."""
+    distance, nearest = torch.cdist(frames.to(device), centres.to(device)).min(dim=1)
+    return distance.cpu(), nearest.cpu()

@@ -203,7 +203,7 @@ def test_the_other_commands_take_the_forks_flags() -> None:
         (["infer", "x", "-t", "abc"], "could not convert string to float: 'abc'"),
         (["infer", "x", "--stereo", "wide"], "'wide' for argument '--stereo'"),
         (["infer", "x", "-t", "100"], "semitones is 100.0, but must be between -60 and 60."),
-        (["infer", "x", "-r", "0.5"], "there is no retrieval file"),
+        (["infer", "x", "-r", "1.5"], "retrieval_ratio is 1.5, but must be between 0 and 1."),
         (["infer", "x", "-fm", "crep"], "There is no pitch method crep. Did you mean crepe?"),
         (["train", "--max-steps", "0", "-c", __file__], "--max-steps is 0, but must be at least 1"),
         (["pre-resample", "-s", "3"], "--sampling-rate is 3, but must be between"),

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 import sovits
 from sovits import library
 from sovits.cli import main
-from sovits.config import AudioConfig, SynthesizerConfig, VoiceConfig
+from sovits.config import AudioConfig, Config, SynthesizerConfig, VoiceConfig
+from sovits.legacy.settings import write_config
 from sovits.models.synthesizer import Synthesizer
 from sovits.voice import Voice, save_voice
 
@@ -63,7 +64,8 @@ def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setattr(library, "VOICES", tmp_path / "voices")
     features = Path("dataset/44k/alice/1.wav.features.safetensors")
     features.parent.mkdir(parents=True)
-    save_file({"content": torch.randn(512, 50).half()}, features)
+    content = {"content": "whisper-base-still"}
+    save_file({"content": torch.randn(512, 90).half()}, features, content)
     yield tmp_path
     shutil.rmtree(tmp_path, ignore_errors=True)
 
@@ -90,11 +92,18 @@ def test_conversions_in_the_readme_run(studio: Path, capsys: pytest.CaptureFixtu
 def test_retrieval_works_as_the_guide_has_it(
     studio: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = (block for block in blocks(GUIDE, "python") if "index" in block)
-    exec(compile(block, GUIDE.name, "exec"), {})
-    (argv,) = (argv for argv in commands(GUIDE) if any("index" in word for word in argv))
-    assert main(argv) == 0
-    assert Path(capsys.readouterr().out.strip()).is_file()
+    alice = small_voice("alice")
+    for folder in ("configs/44k", "logs/44k"):
+        Path(folder).mkdir(parents=True)
+    write_config(Path("configs/44k/config.json"), Config(alice.config))
+    save_voice("logs/44k/alice_1.safetensors", alice)
+    makers = ("train-index", "train-cluster")
+    users = [argv for argv in commands(GUIDE) if argv[0] == "infer" and "-r" in argv]
+    ran = [argv for argv in commands(GUIDE) if argv[0] in makers or argv in users]
+    assert [argv[0] for argv in ran] == ["train-index", "infer", "train-cluster", "infer"]
+    for argv in ran:
+        assert main(argv) == 0
+        assert Path(capsys.readouterr().out.strip()).is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 from sovits.config import AudioConfig, VoiceConfig
 from sovits.errors import VoiceError
+from sovits.index_file import open_index
+from sovits.legacy.clusters import CENTRES as CENTRES_OF_0_1
 from sovits.legacy.clusters import read_clusters
 
 CENTRES = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -127,16 +129,21 @@ def test_what_holds_no_vectors_is_refused(table: Any, tmp_path: Path) -> None:
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     good = written(tmp_path / "k.pt", {"alice": entry(CENTRES)}).read_bytes()
     bad = tmp_path / "bad.pt"
-    for content in (b"", b"k-means", good[:100], good[: len(good) // 2]):
+    for content in (good[:100], good[: len(good) // 2]):
         bad.write_bytes(content)
-        with pytest.raises(VoiceError, match=r"bad\.pt is (damaged|no voice)"):
+        with pytest.raises(VoiceError, match=r"bad\.pt is damaged"):
+            read_clusters(bad)
+    # An index of faiss, as RVC has it, begins with four letters.
+    for content in (b"", b"k-means", b"IwFl" + bytes(200)):
+        bad.write_bytes(content)
+        with pytest.raises(VoiceError, match=r"bad\.pt holds no content .* svc train-index"):
             read_clusters(bad)
     index = tmp_path / "bad.safetensors"
     index.write_bytes(b"\xff" * 64)
     with pytest.raises(VoiceError, match="is damaged"):
         read_clusters(index)
     with pytest.raises(VoiceError, match="There is no file"):
-        read_clusters(tmp_path / "none.pt")
+        open_index(tmp_path / "none.pt")
 
 
 def test_an_index_belongs_to_a_speaker(tmp_path: Path) -> None:
@@ -154,7 +161,7 @@ def test_an_index_belongs_to_a_speaker(tmp_path: Path) -> None:
         made.index(path, "carol")
 
 
-def test_an_index_of_our_own_holds_frames(tmp_path: Path) -> None:
+def test_a_tensor_for_each_speaker_is_frames(tmp_path: Path) -> None:
     path = tmp_path / "frames.safetensors"
     save_file({"bob": torch.from_numpy(CENTRES).half()}, path)
     index = voice(VOICE).index(path, "bob")
@@ -162,6 +169,16 @@ def test_an_index_of_our_own_holds_frames(tmp_path: Path) -> None:
     nameless = voice(replace(VOICE, speakers={}))
     save_file({"3": torch.from_numpy(CENTRES)}, path)
     assert len(nameless.index(path, "3").vectors) == 4
+
+
+def test_centres_of_version_0_1_are_read_and_know_their_encoder(tmp_path: Path) -> None:
+    path = tmp_path / "kmeans.safetensors"
+    told = {"format": CENTRES_OF_0_1, "content": VOICE.content}
+    save_file({"bob": torch.from_numpy(CENTRES)}, path, told)
+    assert voice(VOICE).index(path, "bob").neighbours == 1
+    other = voice(replace(VOICE, content="something else of six channels"))
+    with pytest.raises(VoiceError, match="made with the content encoder 'something of six"):
+        other.index(path, "bob")
 
 
 def test_an_index_of_another_width_is_refused(tmp_path: Path) -> None:

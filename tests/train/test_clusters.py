@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save_file
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
-from toy_training import make_features
 
 from sovits.cli import main
 from sovits.errors import DatasetError, OutputError, VoiceError
-from sovits.legacy.clusters import holds_centres, read_clusters
-from sovits.library import candidates
-from sovits.train.clusters import ClusterOptions, Frames, k_means, train_clusters
-from sovits.voice import newest
+from sovits.index_file import open_index
+from sovits.library import candidates, newest
+from sovits.retrieval import Index
+from sovits.train.clusters import ClusterOptions, k_means, train_clusters
+from sovits.train.frames import Frames
 
 CHANNELS, PLANTED = 6, 12
 
@@ -41,6 +41,14 @@ def plant(folder: Path, speaker: str, clips: int = 4, frames: int = 300, seed: i
 
 def frames_of(folder: Path, speaker: str, *, in_memory: bool = True) -> Frames:
     return Frames(sorted((folder / speaker).iterdir()), in_memory=in_memory)
+
+
+def banks_of(path: Path) -> dict[str, Tensor]:
+    """Return the centres of each speaker."""
+    file = open_index(path)
+    found: dict[str, Index] = {speaker: file.read(speaker) for speaker in file.speakers}
+    assert {(index.neighbours, index.lists) for index in found.values()} == {(1, None)}
+    return {speaker: index.vectors for speaker, index in found.items()}
 
 
 def all_of(frames: Frames) -> Tensor:
@@ -99,9 +107,9 @@ def test_each_speaker_has_centres_of_its_own_and_the_same_ones_every_time(tmp_pa
     for name in ("one", "two"):
         out = tmp_path / f"new/{name}.safetensors"
         train_clusters(tmp_path, out, ClusterOptions(30), told.append)
-        assert holds_centres(out)
-    banks, first = read_clusters(out), read_clusters(tmp_path / "new/one.safetensors")
-    assert all(torch.equal(bank, first[name]) for name, bank in banks.items())
+    banks = banks_of(out)
+    assert out.read_bytes() == (tmp_path / "new/one.safetensors").read_bytes()
+    assert (open_index(out).content, open_index(out).frame_rate) == ("toy", None)
     assert {name: bank.shape for name, bank in banks.items()} == dict.fromkeys(
         planted, (30, CHANNELS)
     )
@@ -118,7 +126,7 @@ def test_there_are_no_more_centres_than_frames(tmp_path: Path) -> None:
     train_clusters(tmp_path, out, ClusterOptions(), told.append)
     assert "alice: 9 centres of 9 frames (2000 were asked for), distance 0" in told
     # Every frame is its own centre then.
-    found, wanted = read_clusters(out)["alice"], all_of(frames_of(tmp_path, "alice"))
+    found, wanted = banks_of(out)["alice"], all_of(frames_of(tmp_path, "alice"))
     assert sorted(found.tolist()) == sorted(wanted.tolist())
 
 
@@ -145,10 +153,39 @@ def half_a_file(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
+def no_encoder(folder: Path) -> None:
+    path = folder / "alice/0.wav.features.safetensors"
+    path.parent.mkdir()
+    save_file({"content": torch.ones(CHANNELS, 9)}, path)
+
+
+def other_width(folder: Path) -> None:
+    plant(folder, "alice", clips=1)
+    clip(folder / "bob/0.wav.features.safetensors", torch.ones(9, CHANNELS + 1))
+
+
+def empty(folder: Path) -> None:
+    clip(folder / "alice/0.wav.features.safetensors", torch.ones(0, CHANNELS))
+
+
+def not_numbers(folder: Path) -> None:
+    plant(folder, "alice", clips=2)
+    clip(folder / "alice/2.wav.features.safetensors", torch.full((9, CHANNELS), torch.nan))
+
+
+def bad_name(folder: Path) -> None:
+    plant(folder, "a\nb", clips=1)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (nothing, "There is no features file"),
+        (no_encoder, "0.wav.features.safetensors is damaged (it does not name its content enc"),
+        (other_width, "bob/0.wav.features.safetensors is damaged (it has 7 channels, others have"),
+        (empty, "0.wav.features.safetensors is damaged (its content has the shape [6, 0])"),
+        (not_numbers, "alice/2.wav.features.safetensors is damaged (its content holds NaN"),
+        (bad_name, "has a name that cannot be kept as a speaker's"),
         (two_encoders, "bob/0.wav.features.safetensors was made with content other, but others"),
         (half_a_file, "alice/1.wav.features.safetensors is damaged ("),
     ],
@@ -157,8 +194,10 @@ def test_what_cannot_be_clustered_is_named(
     tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(tmp_path)
-    with pytest.raises(DatasetError, match=re.escape(message)):
-        train_clusters(tmp_path, tmp_path / "k.safetensors", ClusterOptions(), print)
+    for from_disk in (False, True):
+        options = ClusterOptions(from_disk=from_disk)
+        with pytest.raises(DatasetError, match=re.escape(message)):
+            train_clusters(tmp_path, tmp_path / "k.safetensors", options, print)
     assert not (tmp_path / "k.safetensors").exists()
 
 
@@ -179,10 +218,11 @@ def test_the_command_takes_the_flags_of_the_fork(
     assert capsys.readouterr().out == "logs/44k/kmeans.safetensors\n"
     flags = ["-i", "dataset/44k", "-o", "mine.safetensors", "-n", "7", "-nm", "-b", "50", "-p"]
     assert main(["train-cluster", *flags]) == 0
-    assert len(read_clusters(Path("mine.safetensors"))["alice"]) == 7
-    assert main(["train-cluster", "-m", "-np", "-n", "3"]) == 0
+    assert len(banks_of(Path("mine.safetensors"))["alice"]) == 7
+    assert main(["train-cluster", "-m", "-np", "-n", "3", "-d", "cpu"]) == 0
     capsys.readouterr()
-    for wrong in (["-n", "0"], ["-b", "0"], ["-o", "logs/44k/kmeans.pt"], ["-i", "nowhere"]):
+    wrongs = (["-n", "0"], ["-b", "0"], ["-o", "logs/44k/k.pt"], ["-i", "nowhere"], ["-d", "x"])
+    for wrong in wrongs:
         assert main(["train-cluster", *wrong]) == 1
         assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -195,5 +235,3 @@ def test_centres_beside_a_voice_are_not_taken_for_one(tmp_path: Path) -> None:
         newest(tmp_path)
     (tmp_path / "G_3.pth").touch()
     assert newest(tmp_path).name == "G_3.pth"
-    make_features(tmp_path / "a.wav", 10, 200)
-    assert not holds_centres(tmp_path / "a.wav.features.safetensors")
