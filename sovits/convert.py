@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sovits.audio.io import AudioReader, AudioWriter
+from sovits.audio.loudness import LEVELS_PER_SECOND, recording_level
 from sovits.audio.split import Joiner, Piece, find_pieces, frame_levels
 from sovits.config import ConvertOptions
 from sovits.ends import BLOCK_SECONDS, Listener, Output, Side, Sound, WaveSound
@@ -17,7 +20,6 @@ from sovits.features.pitch import load_pitch_extractor
 from sovits.stages import FLOOR_DB, Singer, make_stage
 from sovits.types import Wave
 
-LEVELS_PER_SECOND = 50
 EDGE_SECONDS = 0.01  # fade from and to silence
 
 
@@ -107,9 +109,11 @@ class Conversion:
         side = Side(sound, self.output_rate) if self.keeps_side else None
         out = Output((self.rate, self.output_rate), self.streams, wanted, write, side)
         joiner = Joiner(total, round(EDGE_SECONDS * self.rate), out.push, channels=self.streams)
-        pieces = self._pieces(total)
+        levels = self._levels()
+        pieces = self._pieces(levels, total)
         if pieces:
-            pitch = load_pitch_extractor(self.options.f0_method, device=self.voice.device)
+            extractor = load_pitch_extractor(self.options.f0_method, device=self.voice.device)
+            pitch = partial(extractor, level=recording_level(levels))
             listener = Listener(sound, self.rate, total, self.mix, self.streams)
             stage = make_stage(self.voice, self.options, pitch, listener)
             for piece, (begin, wave) in zip(pieces, stage.converted(pieces), strict=True):
@@ -123,21 +127,30 @@ class Conversion:
         """Return what is converted of `[channels, samples]`: all of it, or the middle."""
         return wave if self.streams > 1 else wave.mean(0, keepdim=True)
 
-    def _pieces(self, total: int) -> list[Piece]:
-        """Return where there is sound, in samples at the voice's rate."""
-        sound, options = self.sound, self.options
-        hop = max(1, sound.sample_rate // LEVELS_PER_SECOND)
+    @property
+    def _level_hop(self) -> int:
+        """Samples of the sound from one of its levels to the next."""
+        return max(1, self.sound.sample_rate // LEVELS_PER_SECOND)
+
+    def _levels(self) -> NDArray[np.float32]:
+        """Return the level of each `_level_hop` of the sound (dBFS)."""
+        sound, hop = self.sound, self._level_hop
         block = hop * round(LEVELS_PER_SECOND * BLOCK_SECONDS)
         levels = np.zeros(0, np.float32)
         for start in range(0, sound.frames, block):
             wave = self.mix(sound.read(start, block))
-            levels = np.append(levels, frame_levels(wave, min(hop, wave.shape[-1])))
+            levels = np.append(levels, frame_levels(wave, hop))
+        return levels
+
+    def _pieces(self, levels: NDArray[np.float32], total: int) -> list[Piece]:
+        """Return where there is sound, in samples at the voice's rate."""
+        sound, options = self.sound, self.options
         if not len(levels):
             return []
         loudest = 0.0 if options.absolute_silence else float(levels.max())
         pieces = find_pieces(
             levels,
-            hop=hop,
+            hop=self._level_hop,
             total=sound.frames,
             silence_db=max(loudest + options.silence_db, FLOOR_DB),
             silence_seconds=options.silence_seconds,

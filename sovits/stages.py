@@ -18,7 +18,7 @@ from sovits.ends import Listener
 from sovits.errors import AudioError, VoiceError
 from sovits.features.content import ContentEncoder
 from sovits.features.content.student import StudentContent
-from sovits.features.pitch import PitchExtractor
+from sovits.features.pitch import FindsPitch
 from sovits.models.decoders.source import frame_phases
 from sovits.models.native import NativeSynthesizer
 from sovits.models.noise import NoiseSource
@@ -76,7 +76,7 @@ class Singer(Protocol):
 
 
 def make_stage(
-    voice: Singer, options: ConvertOptions, pitch: PitchExtractor, listener: Listener
+    voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
 ) -> Stage:
     """Return the networks at work on what `listener` hears: as streams if they can be."""
     encoder, network = voice.content_encoder(), voice.synthesizer
@@ -89,7 +89,7 @@ class Stage:
     """The networks at work on one sound, and what they remember from piece to piece."""
 
     def __init__(
-        self, voice: Singer, options: ConvertOptions, pitch: PitchExtractor, listener: Listener
+        self, voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
     ) -> None:
         self.voice, self.options, self.pitch, self.listener = voice, options, pitch, listener
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
@@ -123,7 +123,7 @@ class Streams(Stage):
         self,
         voice: Singer,
         options: ConvertOptions,
-        pitch: PitchExtractor,
+        pitch: FindsPitch,
         listener: Listener,
         networks: tuple[StudentContent, NativeSynthesizer],
     ) -> None:
@@ -192,7 +192,7 @@ class Windows(Stage):
     """Networks that hear a piece at once, and `pad_seconds` of what lies around it."""
 
     def __init__(
-        self, voice: Singer, options: ConvertOptions, pitch: PitchExtractor, listener: Listener
+        self, voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
     ) -> None:
         super().__init__(voice, options, pitch, listener)
         self.phases: list[tuple[int, Tensor]] = [(0, torch.zeros(0))] * listener.streams

@@ -37,7 +37,9 @@ class NearbySound:
 def steady(frequency: float = 220.0) -> Callable[..., Any]:
     """Return a loader of a method that finds the same pitch everywhere."""
 
-    def method(wave: Wave, sample_rate: int, hop_length: int) -> Pitch:
+    def method(
+        wave: Wave, sample_rate: int, hop_length: int, *, level: float | None = None
+    ) -> Pitch:
         frames = wave.shape[-1] // hop_length
         return Pitch(torch.full((frames,), frequency), torch.ones(frames, dtype=torch.bool))
 

@@ -175,7 +175,7 @@ def test_pieces_meet_in_phase_even_if_their_beginnings_were_misheard(
 ) -> None:
     exact = steady()("", "cpu")
 
-    def late(wave: Wave, sample_rate: int, hop_length: int) -> object:
+    def late(wave: Wave, sample_rate: int, hop_length: int, *, level: float) -> object:
         pitch = exact(wave, sample_rate, hop_length)
         pitch.f0[:20] = 143.0  # which leaves the phase 0.43 cycles behind
         return pitch
@@ -185,6 +185,21 @@ def test_pieces_meet_in_phase_even_if_their_beginnings_were_misheard(
     level = made.unfold(0, RATE // 50, RATE // 50).square().mean(-1).sqrt()
     assert float(level[2:-2].min()) > 0.98 * 0.5 / math.sqrt(2)
     assert float(made.diff().abs().max()) < 1.02 * 0.5 * 2 * math.pi * 220 / RATE
+
+
+def test_pitch_is_found_at_the_level_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, levels = steady()("", "cpu"), []
+
+    def method(wave: Wave, sample_rate: int, hop_length: int, *, level: float) -> object:
+        levels.append(level)
+        return exact(wave, sample_rate, hop_length)
+
+    monkeypatch.setattr("sovits.convert.load_pitch_extractor", lambda name, device: method)
+    wave = torch.cat([tone(2.0, RATE), torch.zeros(RATE), 0.01 * tone(2.0, RATE)])
+    convert(whistler(), wave, RATE, PIECES)
+    assert len(levels) > 3
+    assert set(levels) == {levels[0]}
+    assert abs(levels[0] - 20 * math.log10(float(tone(2.0, RATE).abs().max()) / 2**0.5)) < 0.2
 
 
 @pytest.mark.parametrize("rate", [RATE, 44_100])

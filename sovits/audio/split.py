@@ -62,7 +62,7 @@ def _levels(wave: Wave, hop: int) -> NDArray[np.float32]:
     """Return the level in dB of each frame of `[channels, samples]`."""
     samples = wave.shape[-1]
     whole = samples // hop
-    tiled = wave[:, : whole * hop].reshape(-1, whole, hop)
+    tiled = wave[:, : whole * hop].reshape(wave.shape[0], whole, hop)
     power = tiled.detach().float().square().mean(-1)
     if rest := samples - whole * hop:
         last = wave[:, -rest:].detach().float().square().mean(-1, keepdim=True)

@@ -111,6 +111,7 @@ def test_levels_are_those_of_a_sine(tmp_path: Path) -> None:
         assert np.array_equal(frame_levels(reader, 80), levels)
     assert np.array_equal(frame_levels(wave[1], 80), levels)
     assert frame_levels(torch.zeros(1, 0), 80).shape == (0,)
+    assert frame_levels(0.5 * torch.ones(2, 30), 80) == pytest.approx([20 * np.log10(0.5)])
 
 
 def joined(

@@ -9,9 +9,16 @@ import torch
 
 from sovits.errors import PitchError
 from sovits.features.pitch import crepe, fcpe, praat, rmvpe, swift, world
-from sovits.features.pitch.contract import PitchExtractor, PitchSpec, bridge
+from sovits.features.pitch.contract import FindsPitch, PitchExtractor, PitchSpec, bridge
 
-__all__ = ["PITCH_METHODS", "PitchExtractor", "PitchSpec", "bridge", "load_pitch_extractor"]
+__all__ = [
+    "PITCH_METHODS",
+    "FindsPitch",
+    "PitchExtractor",
+    "PitchSpec",
+    "bridge",
+    "load_pitch_extractor",
+]
 
 _NETWORKS: dict[PitchSpec, Callable[[str | torch.device, Path | None], PitchExtractor]] = {
     swift.SPEC: swift.load,

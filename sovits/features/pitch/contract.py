@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sovits.audio.loudness import LEVELS_PER_SECOND, recording_level
 from sovits.audio.resample import resample
+from sovits.audio.split import frame_levels
 from sovits.errors import PitchError
 from sovits.types import F0, Pitch, Voiced, Wave
 
@@ -21,6 +23,10 @@ UNVOICED_F0 = 100.0
 """Pitch of a sound in which no frame is voiced (Hz)."""
 SILENCE = 1e-3
 """Peak of the sound around a frame below which it is silent, hence unvoiced (-60 dBFS)."""
+LEVEL = -25.0
+"""Level to which quiet recordings are raised for methods that hear level (dBFS)."""
+LARGEST_GAIN = 40.0
+"""How far they are raised at most, so that silence stays silent (dB)."""
 LARGEST_GLIDE = 1.15
 """Ratio of neighbouring frames above which the pitch leaps, so that nothing lies between them."""
 
@@ -37,6 +43,8 @@ class PitchSpec:
     """Lowest pitch it can find (Hz)."""
     highest: float = 1100.0
     """Highest pitch it can find (Hz)."""
+    levelled: bool = False
+    """Whether quiet recordings are made louder for it."""
 
 
 class Track(NamedTuple):
@@ -86,6 +94,13 @@ def blocks(frames: int, length: int, context: int) -> Iterator[Block]:
         yield Block(left, min(stop + context, frames), slice(start - left, stop - left))
 
 
+class FindsPitch(Protocol):
+    """What conversion needs of a method: it knows the level of the recording already."""
+
+    def __call__(self, wave: Wave, sample_rate: int, hop_length: int) -> Pitch:
+        """Return the pitch of each frame of a part of the recording."""
+
+
 class PitchExtractor(ABC):
     """Measures the pitch of a sound; loaded by `load_pitch_extractor`.
 
@@ -98,13 +113,18 @@ class PitchExtractor(ABC):
     sample_rate: int | None = None
 
     @torch.no_grad()
-    def __call__(self, wave: Wave, sample_rate: int, hop_length: int) -> Pitch:
+    def __call__(
+        self, wave: Wave, sample_rate: int, hop_length: int, *, level: float | None = None
+    ) -> Pitch:
         """Return the pitch of each frame.
 
         Args:
             wave: Sound, `[samples]`.
             sample_rate: Rate of `wave` (Hz).
             hop_length: Samples per frame.
+            level: `recording_level` of what `wave` is a part of (dBFS); its own if None. A part
+                alone may be a pause, whose noise ought to stay as quiet as it is. A few dB more
+                or less change next to nothing, so a stream can give that of its last seconds.
 
         Returns:
             `samples // hop_length` frames, each centred on sample `(i + 1/2) * hop_length`.
@@ -120,6 +140,12 @@ class PitchExtractor(ABC):
         if frames == 0:
             return Pitch(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
         wave = wave.detach().float().cpu()
+        if self.spec.levelled:
+            if level is None:
+                level = recording_level(
+                    frame_levels(wave, max(sample_rate // LEVELS_PER_SECOND, 1))
+                )
+            wave = wave * gain(level)
         rate = self.sample_rate or sample_rate
         if rate != sample_rate:
             wave = resample(wave, sample_rate, rate)
@@ -133,6 +159,15 @@ class PitchExtractor(ABC):
     @abstractmethod
     def track(self, wave: Wave, sample_rate: int) -> Track:
         """Return the pitch of `wave` `[samples]`, on the CPU, on the method's own grid."""
+
+
+def gain(level: float) -> float:
+    """Return by what factor a recording is made louder, given its level (dBFS).
+
+    >>> [round(gain(level), 1) for level in (-10.0, -25.0, -45.0, -65.0, -100.0)]
+    [1.0, 1.0, 10.0, 100.0, 100.0]
+    """
+    return float(10 ** (min(max(LEVEL - level, 0.0), LARGEST_GAIN) / 20))
 
 
 def silent(wave: Wave, sample_rate: int, frames: int, frame_seconds: float) -> Tensor:

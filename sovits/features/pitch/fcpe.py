@@ -21,6 +21,7 @@ SPEC = PitchSpec(
     "fcpe",
     "convolutions on a mel spectrogram: precise and fairly fast",
     needs="torchfcpe, for its weights",
+    levelled=True,
 )
 WEIGHTS = WeightsFile(
     name="fcpe",

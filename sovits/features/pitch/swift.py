@@ -18,6 +18,7 @@ SPEC = PitchSpec(
     "small network, fast and robust; weights inside the package",
     lowest=46.875,
     highest=2093.75,
+    levelled=True,
 )
 WEIGHTS = WeightsFile(
     name="swift-f0",

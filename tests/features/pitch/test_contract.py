@@ -8,12 +8,15 @@ from torch import Tensor
 
 from sovits.errors import PitchError
 from sovits.features.pitch.contract import (
+    LARGEST_GAIN,
+    LEVEL,
     UNVOICED_F0,
     PitchExtractor,
     PitchSpec,
     Track,
     blocks,
     bridge,
+    gain,
     silent,
     to_frames,
 )
@@ -147,3 +150,46 @@ def test_what_was_measured_may_condition_something_that_learns() -> None:
     f0, _ = Planted(Track(torch.full((100,), 200.0), 0.01))(torch.ones(1600), 16_000, 160)
     (gain * f0).sum().backward()
     assert gain.grad == 2000
+
+
+class Hears(PitchExtractor):
+    """Remembers what it was given."""
+
+    heard: Tensor
+
+    def __init__(self, *, levelled: bool) -> None:
+        self.spec = PitchSpec("hears", "for tests", levelled=levelled)
+
+    def track(self, wave: Tensor, sample_rate: int) -> Track:
+        self.heard = wave
+        return Track(torch.full((100,), 200.0), 0.01)
+
+
+@given(db=st.floats(-120, 20))
+def test_quiet_recordings_are_raised_and_loud_ones_are_left_alone(db: float) -> None:
+    wave = 10 ** (db / 20) * torch.sin(torch.arange(16_000) * 0.1) * 2**0.5
+    extract = Hears(levelled=True)
+    voiced = extract(wave, 16_000, 160).voiced
+    raised = 10 * extract.heard.square().mean().log10().item()
+    if db > LEVEL + 0.1:
+        assert torch.equal(extract.heard, wave)
+    elif db > LEVEL - LARGEST_GAIN + 0.1:
+        assert abs(raised - LEVEL) < 0.1
+    else:
+        assert raised <= db + LARGEST_GAIN + 0.1
+    # What is silent is so beside the rest of the recording, but for what no gain may reach.
+    assert bool(voiced[10:90].all()) == (db > -103) or -104 < db < -102
+    untouched = Hears(levelled=False)
+    untouched(wave, 16_000, 160)
+    assert torch.equal(untouched.heard, wave)
+
+
+def test_a_part_of_a_recording_is_raised_as_the_recording_is() -> None:
+    pause = 1e-3 * torch.randn(8000)
+    extract = Hears(levelled=True)
+    extract(pause, 16_000, 160, level=-20.0)
+    assert torch.equal(extract.heard, pause)
+    extract(pause, 16_000, 160, level=-35.0)
+    torch.testing.assert_close(extract.heard, gain(-35.0) * pause)
+    extract(pause, 16_000, 160)
+    assert extract.heard.square().mean() > 100 * pause.square().mean()

@@ -147,6 +147,62 @@ def test_louder_is_not_higher(name: str) -> None:
     assert cents(loud, soft.double()).abs().max() < 20
 
 
+LEVELLED = [runnable(name) for name in PITCH_METHODS if PITCH_METHODS[name].levelled]
+
+
+def phrase() -> torch.Tensor:
+    """Four vowels that glide, swell and fade, with pauses, in the noise of a quiet room."""
+    notes = []
+    for f0, level in ((120.0, 0.3), (180.0, 0.1), (260.0, 0.4), (400.0, 0.2)):
+        time = torch.arange(round(0.4 * RATE)) / RATE
+        glide = f0 * 2 ** (0.2 * time.double() + 0.02 * torch.sin(35 * time.double()))
+        swell = torch.sin(torch.pi * time / 0.4).clamp(min=0).sqrt()
+        notes += [swell * vowel(glide, RATE, 0.4, level), torch.zeros(round(0.15 * RATE))]
+    wave = torch.cat(notes)
+    return wave + 2e-4 * torch.randn(len(wave), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", LEVELLED)
+@pytest.mark.parametrize("db", [-20, -40])
+def test_a_quiet_recording_has_the_pitch_and_the_voicing_of_a_loud_one(name: str, db: int) -> None:
+    wave = phrase()
+    loud = load(name)(wave, RATE, 186)
+    assert 0.5 < loud.voiced.float().mean() < 0.85
+    quiet = 10 ** (db / 20) * wave
+    for heard in (quiet, (quiet * 32768).round() / 32768):  # and in 16 bits
+        soft = load(name)(heard, RATE, 186)
+        assert (soft.voiced == loud.voiced).float().mean() > 0.97
+        both = soft.voiced & loud.voiced
+        error = cents(soft.f0[both], loud.f0[both].double()).abs()
+        assert error.median() < 2
+        assert error.quantile(0.95) < 8
+
+
+@pytest.mark.parametrize("name", LEVELLED)
+def test_the_noise_of_an_empty_room_is_unvoiced_however_far_it_is_raised(name: str) -> None:
+    white = torch.randn(RATE)
+    slope = torch.fft.rfftfreq(len(white)).clamp(min=1e-3) ** -0.5
+    pink = torch.fft.irfft(torch.fft.rfft(white) * slope, len(white))
+    for noise in (white, pink / pink.std()):
+        for db in (-40, -65, -90):
+            wave = (10 ** (db / 20) * noise * 32768).round() / 32768
+            voiced = load(name)(wave, RATE, 160).voiced.float().mean()
+            assert voiced <= NOISE_VOICED.get(name, 0.0), db
+    assert not load(name)(torch.zeros(RATE), RATE, 160).voiced.any()
+
+
+@pytest.mark.parametrize("name", LEVELLED)
+def test_the_hum_in_a_pause_is_as_quiet_as_the_recording_says(name: str) -> None:
+    hum = 2e-4 * vowel(150.0, RATE, 0.6, level=1.0)
+    assert load(name)(hum, RATE, 160).voiced[5:-5].all()  # might be someone far away
+    assert not load(name)(hum, RATE, 160, level=-20.0).voiced.any()
+
+
+def test_methods_that_voices_of_others_were_trained_with_hear_what_they_always_heard() -> None:
+    untouched = {"crepe", "harvest", "dio", "pm", "rmvpe"}
+    assert {name for name in PITCH_METHODS if not PITCH_METHODS[name].levelled} == untouched
+
+
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(PitchError, match=r"no pitch method crepe_tiny.*Did you mean crepe-tiny\?"):
         load_pitch_extractor("crepe_tiny")
