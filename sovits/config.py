@@ -266,6 +266,8 @@ class TrainConfig:
     """Share of clips played at another speed, which moves pitch and formants (native voices)."""
     others: float = 0.0
     """Share of clips whose content is what the encoder hears as if others spoke (sovits-content)."""
+    patience: int = 20
+    """Evaluations without a gain after which training ends; 0 is never."""
     max_gradient: float = 0.0
     """Largest norm of the gradient of each network, which is shortened to it; 0 is any."""
 
@@ -273,6 +275,8 @@ class TrainConfig:
         for name in ("log_interval", "eval_interval", "epochs", "batch_size", "segment_frames"):
             if getattr(self, name) < 1:
                 raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
+        if self.patience < 0:
+            raise ConfigError.wrong_value("train.patience", self.patience, "at least 0")
         if not 0 <= self.average < 1:
             raise ConfigError.wrong_value("train.average", self.average, "at least 0, and below 1")
         for name in ("moved", "others"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +36,10 @@ MOST_IN_NAME = 40
 """Characters up to which the speakers of a training give it its name."""
 SETTINGS = "config.json"
 """Name of the settings of a `G_*.pth`."""
+VERDICT = "verdict.json"
+"""What training found out about the checkpoints of a folder, the best of them first of all."""
+MOST_VERDICT = 64 << 20
+"""Verdicts larger than this (bytes) are none."""
 STREAMING = "sovits-native"
 """Architecture of voices that may stream."""
 HIGHEST = 1e5
@@ -74,7 +79,7 @@ class Listed:
     problem: str | None = None
     """Why it cannot be used, in one line."""
     source: Path | None = None
-    """The folder of a training that it is the newest of."""
+    """The folder of a training that it is the best of, or the newest."""
     config: Path | None = None
     """Its settings, if they are not in or beside the file."""
 
@@ -95,6 +100,14 @@ class Listed:
             "content": self.content,
             "problem": self.problem,
         }
+
+
+class Chosen(NamedTuple):
+    """One of the voices in a folder."""
+
+    path: Path
+    because: str
+    """Why this one, as a sentence; nothing if there is no other."""
 
 
 class Found(NamedTuple):
@@ -176,6 +189,41 @@ def newest(folder: Path) -> Path:
     return found[-1]
 
 
+def chosen(folder: Path) -> Chosen:
+    """Return the best of the voices in a folder, by its verdict; without one the newest.
+
+    Raises:
+        VoiceError: There are none.
+    """
+    last, names = newest(folder), [path.name for path in candidates(folder)]
+    best = best_checkpoint(folder)
+    if best in names:
+        return Chosen(folder / best, f"Using {best}, the best checkpoint in {folder}.")
+    if last.name == BASE:
+        return Chosen(
+            last, f"{folder} holds only {BASE}, a base: nothing has been trained on it yet."
+        )
+    if best is not None:
+        gone = f"{best}, which was the best, is not there any more"
+        return Chosen(last, f"Using {last.name}, the newest in {folder}: {gone}.")
+    if len(names) == 1:
+        return Chosen(last, "")
+    return Chosen(last, f"Using {last.name}, the newest in {folder}.")
+
+
+def best_checkpoint(folder: Path) -> str | None:
+    """Return the name of the file that a training found to be its best, if it found one."""
+    path = folder / VERDICT
+    try:
+        if path.stat().st_size > MOST_VERDICT:
+            return None
+        table = json.loads(path.read_text("utf-8"))
+        name = table["best"]["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
+
+
 def _is_something_else(path: Path) -> bool:
     """Return whether a safetensors file is a sound one that holds no voice."""
     try:
@@ -191,15 +239,15 @@ def _bundled(path: Path) -> Listed:
 
 
 def _trained() -> Iterator[Listed]:
-    """Yield the newest voice of each training, and the voices that lie beside their folders."""
+    """Yield the best voice of each training, and the voices that lie beside their folders."""
     for path in sorted(LOGS.absolute().glob("[!.]*")):
         if path.is_file() and path.suffix == NATIVE and not _is_something_else(path):
             yield _described(_at(path, "trained", path.stem))
-        if not (found := candidates(path)):
+        if not candidates(path):
             continue
         settings, beside = CONFIGS.absolute() / path.name / SETTINGS, path / SETTINGS
         config = settings if settings.is_file() and not beside.is_file() else None
-        listed = _described(replace(_at(found[-1], "trained", path.name), config=config))
+        listed = _described(replace(_at(chosen(path).path, "trained", path.name), config=config))
         together = _plain("+".join(listed.speakers))
         if path.name == USUAL and 0 < len(together) <= MOST_IN_NAME:
             listed = replace(listed, title=together)

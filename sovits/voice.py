@@ -23,7 +23,7 @@ from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
 from sovits.legacy.limits import check_ranges, check_shape, parameters
 from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
-from sovits.library import BASE, newest, resolve
+from sovits.library import chosen, resolve
 from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.retrieval import Index
 from sovits.types import Wave
@@ -169,9 +169,8 @@ def load_voice(
     path, beside = resolve(path)
     remarks = []
     if path.is_dir():
-        folder, path = path, newest(path)
-        if path.name == BASE:
-            remarks = [f"{folder} holds only {BASE}, a base: nothing has been trained on it yet."]
+        path, because = chosen(path)
+        remarks = [because] if because else []
     with path.open("rb") as file:
         native = file.read(9)[8:] == b"{"
     voice = _read_native(path) if native else _read_legacy(path, settings or beside)

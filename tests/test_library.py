@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from sovits.errors import VoiceError
 from sovits.features.pitch import load_pitch_extractor
 from sovits.header import read_header
 from sovits.hub import cache_folder, cached_repos
-from sovits.library import candidates, list_voices, newest, resolve
+from sovits.library import candidates, chosen, list_voices, newest, resolve
 from sovits.voice import load_voice, save_voice
 
 AUDIO = AudioConfig(mel_max=22_050.0)
@@ -448,6 +449,35 @@ def test_a_training_that_has_only_its_base_is_said_so(here: Path) -> None:
     trained = write_legacy(folder, state, fork_config(), 100)
     assert load_voice("alice").path == trained
     assert not any("base" in remark for remark in load_voice("alice").remarks)
+
+
+def test_the_best_of_a_training_is_taken_and_that_is_said(here: Path) -> None:
+    state = synthesizer(synthesizer_config(), AUDIO).state_dict()
+    folder = here / "logs/alice"
+    for number in (0, 9, 10, 11):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_legacy(folder, state, fork_config(), number)
+    verdict = folder / "verdict.json"
+    verdict.write_text('{"best": {"checkpoint": "G_9.pth"}}')
+    for name in ("alice", folder):
+        read = load_voice(name)
+        assert read.path is not None
+        assert read.path.samefile(folder / "G_9.pth")
+        assert re.fullmatch(r"Using G_9\.pth, the best checkpoint in .*alice\.", read.remarks[0])
+    assert listed()["alice"]["path"] == str(folder / "G_9.pth")
+    (folder / "G_9.pth").unlink()
+    assert chosen(folder).path.name == "G_11.pth"
+    assert chosen(folder).because.endswith("G_9.pth, which was the best, is not there any more.")
+    for text in ("", "{}", '{"best": null}', '{"best": {"checkpoint": 3}}', "[" * 100_000):
+        verdict.write_text(text)
+        assert chosen(folder).because == f"Using G_11.pth, the newest in {folder}."
+    verdict.write_text('{"best": {"checkpoint": "../alice/G_10.pth"}}')  # a name, and no path
+    assert chosen(folder).path.name == "G_11.pth"
+
+
+def test_of_one_voice_nothing_needs_to_be_said(here: Path) -> None:
+    save_voice(here / "alice.safetensors", voice(OURS))
+    assert chosen(here) == (here / "alice.safetensors", "")
 
 
 @pytest.mark.parametrize("listed_voice", list_voices(bundled_only=True), ids=lambda v: v.name)

@@ -23,7 +23,7 @@ class Export:
     output_path: Annotated[Path, arg(aliases=("-o",))]
     """Voice file to write (.safetensors)."""
     model_path: Annotated[str | None, arg(aliases=("-m",), metavar="MODEL")] = None
-    """What to export: G_*.pth, a folder, or a name; the newest in logs/44k if not given."""
+    """What to export: G_*.pth, a folder, or a name; the best in logs/44k if not given."""
     config_path: Annotated[Path | None, arg(aliases=("-c",), metavar="PATH")] = None
     """Settings of a G_*.pth; config.json beside it if not given."""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sovits.errors import ConfigError, VoiceError
 from sovits.hub import HUB, NATIVE
-from sovits.library import bundled_files, candidates, resolve
+from sovits.library import bundled_files, candidates, chosen, resolve
 
 LOGS = Path("logs/44k")
 """Where trainings of the current folder are."""
@@ -47,13 +47,14 @@ def choose(model: str | None, config: Path | None) -> Choice:
 
 def _default(config: Path | None) -> Choice:
     """Return what was trained here, or else a voice that ships with this package."""
-    if found := candidates(LOGS):
-        needed = found[-1].suffix != NATIVE and not (LOGS / "config.json").is_file()
+    if candidates(LOGS):
+        path, because = chosen(LOGS)
+        needed = path.suffix != NATIVE and not (LOGS / "config.json").is_file()
         if config is None and needed:
             if not CONFIG.is_file():
                 raise ConfigError.no_file(CONFIG)
             config = CONFIG
-        return Choice(LOGS, config, f"Using the newest voice in {LOGS}.")
+        return Choice(path, config, because or f"Using {path}.")
     voices = bundled_files()
     if not voices:
         raise VoiceError.none_anywhere(LOGS)

@@ -49,8 +49,8 @@ class PreConfig:
         )
         for speaker in lists.shared:
             note(
-                f"The clips held out of {speaker} are neighbours in a recording that is trained on: "
-                "there are too few recordings to hold one out as a whole."
+                f"The clips held out of {speaker} are neighbours in a recording that is trained "
+                "on: there are too few recordings to hold one out as a whole."
             )
         note(f"Content encoder: {voice.content}, {voice.synthesizer.content_channels} channels.")
         if self.speech_encoder is None and voice.content == BUNDLED_ENCODER:

@@ -17,7 +17,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from sovits.cli.models import CONFIG, LOGS
-from sovits.cli.progress import note
+from sovits.cli.progress import training_lines
 from sovits.errors import ConfigError, Interrupted, UsageError
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -64,7 +64,11 @@ class Train:
         warnings.filterwarnings("ignore", "(?s).*Grad strides do not match bucket view strides")
         first = all(os.environ.get(name, "0") == "0" for name in RANKS)
         try:
-            with _tensorboard(self.model_path) if self.tensorboard and first else nullcontext():
+            board = self.tensorboard and first
+            with (
+                _tensorboard(self.model_path) if board else nullcontext(),
+                training_lines() as told,
+            ):
                 fit(
                     self.config_path,
                     self.model_path,
@@ -74,7 +78,8 @@ class Train:
                     devices=self.devices,
                     tensorboard=self.tensorboard,
                     from_scratch=self.from_scratch,
-                    on_log=note,
+                    on_log=told.on_log,
+                    on_progress=told.on_progress,
                 )
         except Interrupted as end:  # it has said where the training is saved
             return end.status

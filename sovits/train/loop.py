@@ -19,11 +19,10 @@ from sovits.train.dataset import Crops
 from sovits.train.guard import Guard
 from sovits.train.interruption import Interruption, ignore_in_worker
 from sovits.train.lock import claimed
-from sovits.train.log import Log
+from sovits.train.log import Log, OnProgress
 from sovits.train.setup import Training, begin, make_trainee, read_data
 from sovits.train.step import Objective, averaged, train_step
 from sovits.train.team import Team, make_fabric
-from sovits.train.validate import held_out_distance
 
 SAVE_SECONDS = 600.0
 """Longest time from one checkpoint to the next (s), so that a crash costs little."""
@@ -53,6 +52,7 @@ def fit(
     from_scratch: bool = False,
     base: Path = BASE_FILE,
     on_log: Callable[[str], None],
+    on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Train the voice that `config_path` describes, from where `model_dir` left off.
 
@@ -75,6 +75,7 @@ def fit(
         from_scratch: Begin a new training with random weights, whatever `base` is.
         base: What it begins with otherwise, if that is there and fits the settings.
         on_log: Told one line at a time, in the first process.
+        on_progress: Told how far it is, instead of a line now and then.
 
     Raises:
         ConfigError: The configuration is wrong, or there is no such device.
@@ -107,16 +108,27 @@ def fit(
         begun = time.monotonic()
         last = trainee.step + training.steps_left
         last = min(last, max_steps or last)
-        if not training.steps_left or (max_steps and trainee.step >= max_steps):
+        done = not training.steps_left or bool(max_steps and trainee.step >= max_steps)
+        if done or not training.gains:
+            if not done:
+                training.say_why(tell)
             tell(f"Nothing to do: {trainee.step} of {last} steps are done.")
             outcome = Outcome(trainee.step, 0.0, list_checkpoints(model_dir)[-1].generator)
         else:
             log = None
             if team.leads:
-                log = Log(model_dir, tell, begun=trainee.step, last=last, tensorboard=tensorboard)
+                log = Log(
+                    model_dir,
+                    tell,
+                    begun=trainee.step,
+                    last=last,
+                    tensorboard=tensorboard,
+                    on_progress=on_progress,
+                )
             until = None if max_seconds is None else begun + max_seconds
             with closing(log) if log else nullcontext():
                 path = _train(training, log, max_steps, until, tell)
+            training.say_why(tell)
             tell(f"Step {trainee.step} is saved in {path}.")
             outcome = Outcome(trainee.step, time.monotonic() - begun, path)
         team.close()
@@ -150,19 +162,19 @@ def _train(
     half = config.train.precision != "fp32"
     arithmetic = torch.autocast(fabric.device.type, torch.bfloat16, enabled=half)
 
-    def validate() -> None:
-        assert log is not None
+    def validate(file: str | None, *, last: bool = False) -> None:
+        judge = training.validation
+        if log is None or judge is None or not (last or judge.is_due(trainee.step)):
+            return
         devices = [fabric.device] if on_gpu else []
         with torch.random.fork_rng(devices), averaged(synthesizer, trainee.average):
-            distance = held_out_distance(synthesizer, training.held_out, config.voice)
-        log.held_out(trainee.step, distance)
+            judge.evaluate(synthesizer, trainee.step, file, log, lambda: asked.signal is not None)
 
     steps = _steps(training)
     with Interruption(patient=team.size > 1) as asked, closing(steps):
         saved = time.monotonic()
         first, due = trainee.step + 1, False
-        if not trainee.step:
-            team.lead(validate)
+        team.lead(lambda: validate(training.begun_from))
         for crops, whole in steps:
             terms = train_step(
                 fabric, trainee, objective, crops, arithmetic, update=whole, guard=guard
@@ -186,17 +198,19 @@ def _train(
             if signal or spent or (max_steps is not None and trainee.step >= max_steps):
                 break
             if due:
-                team.lead(validate)
+                team.lead(lambda: validate(training.next_file()))
             if due or old:
                 guard.settle()
-                training.save()
+                path = training.save()
+                if due and not training.gains:
+                    return path
                 saved, due = time.monotonic(), False
         guard.settle()
         if signal:
             path = training.save()
             on_log(f"Interrupted. Step {trainee.step} is saved in {path}; train again to go on.")
             raise Interrupted(signal)
-        team.lead(validate)
+        team.lead(lambda: validate(training.next_file(), last=True))
         return training.save()
 
 

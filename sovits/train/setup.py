@@ -25,6 +25,7 @@ from sovits.train.checkpoint import (
 from sovits.train.dataset import Batches, Recording, list_recordings
 from sovits.train.step import Trainee
 from sovits.train.team import Team
+from sovits.train.validate import Validation
 
 
 @dataclass
@@ -40,6 +41,10 @@ class Training:
     progress: Progress
     by_step: bool
     """Whether checkpoints are numbered by step instead of epoch."""
+    begun_from: str | None = None
+    """File of the checkpoint that this run goes on from."""
+    validation: Validation | None = None
+    """What judges it, in the first process."""
 
     @property
     def steps_left(self) -> int:
@@ -47,22 +52,48 @@ class Training:
         trainee, epochs = self.trainee, self.config.train.epochs
         return max(0, (epochs - trainee.epoch) * len(self.batches) - trainee.position)
 
+    @property
+    def gains(self) -> bool:
+        """Whether its evaluations still gain something, as the first process has it."""
+        judged = self.validation is not None and self.validation.stopped is not None
+        return not self.team.most(int(judged))[0]
+
+    def say_why(self, on_log: Callable[[str], None]) -> None:
+        """Say that it has come to its end by itself, if it has."""
+        reason = self.validation.stopped if self.validation is not None else None
+        if reason is not None:
+            on_log(reason)
+
+    def next_number(self) -> int:
+        """Return the number of the checkpoint that would be written now."""
+        number = self.trainee.step if self.by_step else self.trainee.epoch + 1
+        if self.validation is not None and self.validation.is_best(number, self.trainee.step):
+            self.by_step = True  # another one of this epoch is the best, and must stay
+        return self.trainee.step if self.by_step else number
+
+    def next_file(self) -> str:
+        """Return the name of the generator's file that would be written now."""
+        return f"G_{self.next_number()}.pth"
+
     def save(self) -> Path:
         """Write a checkpoint, delete those that are too old, and return the generator's file.
 
         Raises:
             OutputError: It cannot be written; older ones are as they were.
         """
-        number = self.trainee.step if self.by_step else self.trainee.epoch + 1
+        number, validation = self.next_number(), self.validation
+        path, kept = self.folder / f"G_{number}.pth", validation.kept if validation else ()
         self.progress.random = self.team.gather(random_state(self.team.fabric.device))
         train = self.config.train
 
         def write() -> None:
             save_checkpoint(self.folder, number, self.trainee, train.learning_rate, self.progress)
-            prune_checkpoints(self.folder, train.keep_checkpoints, number)
+            prune_checkpoints(self.folder, train.keep_checkpoints, number, kept)
+            if validation is not None:
+                validation.saved(path, self.trainee.step)
 
         self.team.lead(write)
-        return self.folder / f"G_{number}.pth"
+        return path
 
 
 def make_trainee(config: Config, device: torch.device, *, average: bool = True) -> Trainee:
@@ -148,4 +179,12 @@ def begin(
         by_step = True  # a smaller number would make the newest look old
         on_log("Checkpoints are named by step, as those that are there already.")
     team.lead(lambda: write_config(beside, config))
-    return Training(config, folder, team, trainee, batches, held_out, progress, by_step)
+    begun_from = found.generator.name if found is not None and trainee.step else None
+    validation = None
+    if team.leads:
+        heard, device = batches.recordings, team.fabric.device
+        validation = Validation(folder, config, heard, held_out, device, on_log)
+        validation.begin(trainee.step, begun_from)
+    return Training(
+        config, folder, team, trainee, batches, held_out, progress, by_step, begun_from, validation
+    )

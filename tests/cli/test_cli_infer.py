@@ -103,14 +103,19 @@ def test_without_a_model_the_newest_training_is_taken(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert main(["infer", "song.mp3"]) == 0
-    assert studio.loaded[-1][:2] == (logs, config)
-    assert capsys.readouterr().err == f"Using the newest voice in {logs}.\n"
+    assert studio.loaded[-1][:2] == (logs / "G_10.pth", config)
+    assert capsys.readouterr().err == f"Using G_10.pth, the newest in {logs}.\n"
     assert library.newest(logs).name == "G_10.pth"
     (logs / "config.json").touch()
     assert main(["infer", "song.mp3"]) == 0
-    assert studio.loaded[-1][:2] == (logs, None)
+    assert studio.loaded[-1][:2] == (logs / "G_10.pth", None)
     assert main(["infer", "song.mp3", "-c", str(config)]) == 0
-    assert studio.loaded[-1][:2] == (logs, config)
+    assert studio.loaded[-1][:2] == (logs / "G_10.pth", config)
+    (logs / "verdict.json").write_text('{"best": {"checkpoint": "G_9.pth"}}')
+    capsys.readouterr()
+    assert main(["infer", "song.mp3"]) == 0
+    assert studio.loaded[-1][:2] == (logs / "G_9.pth", None)
+    assert capsys.readouterr().err == f"Using G_9.pth, the best checkpoint in {logs}.\n"
 
 
 def test_a_training_without_settings_is_said_so(
@@ -122,7 +127,7 @@ def test_a_training_without_settings_is_said_so(
     assert "configs/44k/config.json does not exist" in capsys.readouterr().err
     Path("logs/44k/alice_10.safetensors").touch()  # which has its settings in it
     assert main(["infer", "song.mp3"]) == 0
-    assert studio.loaded[-1][:2] == (Path("logs/44k"), None)
+    assert studio.loaded[-1][:2] == (Path("logs/44k/alice_10.safetensors"), None)
 
 
 def test_without_any_training_the_bundled_voice_is_taken(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from collections.abc import Callable
@@ -15,8 +16,11 @@ import soundfile
 from safetensors import safe_open
 
 from sovits.cli import main
+from sovits.cli.progress import training_lines
+from sovits.config import NativeConfig
 from sovits.legacy.settings import read_config
 from sovits.prepare import features
+from sovits.train.log import Progress
 
 
 @pytest.fixture
@@ -168,8 +172,10 @@ def test_train_hands_everything_on(
                 "from_scratch": False,
             },
         )
+                "devices": None,
     ]
     assert capsys.readouterr() == ("mine\n", "step 1\n")
+                "on_progress": None,
 
 
 def test_train_names_the_extra_that_is_missing(
@@ -222,5 +228,37 @@ def test_export_writes_one_file(
     assert main(["export", "-o", "out/voice.safetensors"]) == 0
     out, err = capsys.readouterr()
     assert out == "out/voice.safetensors\n"
-    assert err == "Using the newest voice in logs/44k.\nIt is small.\n"
+    assert err == "Using logs/44k/G_1.pth.\nIt is small.\n"
     assert "logs/44k" in Path("out/voice.safetensors").read_text()
+
+
+class Terminal(io.StringIO):
+    """Looks like one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_training_has_a_bar_below_its_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    now = Progress(20, 80, 2, {"mel": 12.345, "kl": 0.5}, 2.5, 24.0, "512 MB, GPU 1.5 GB")
+    with training_lines() as told:
+        assert told.on_progress is not None
+        told.on_progress(now)
+        told.on_log("step 20  [bold]held-out[/bold]\nline")
+    shown = screen.getvalue()
+    assert "step 20  [bold]held-out[/bold]\\nline\n" in shown
+    for words in ("step 20/80", "2.5 it/s  24 s left  512 MB, GPU 1.5 GB", "mel 12.3 kl 0.5"):
+        assert words in shown
+
+
+def test_elsewhere_a_training_has_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_lines() as told:
+        assert told.on_progress is None
+        told.on_log("a line")
+    assert capsys.readouterr() == ("", "a line\n")

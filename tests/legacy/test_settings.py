@@ -186,7 +186,7 @@ def test_every_setting_has_a_key_and_survives_a_change() -> None:
     light = replace(
         changed,
         voice=replace(changed.voice, synthesizer=network, content="whisper-base"),
-        train=replace(changed.train, moved=0.25, others=0.25, max_gradient=3.0),
+        train=replace(changed.train, moved=0.25, others=0.25, max_gradient=3.0, patience=3),
     )
     assert config_from_json(json.loads(json.dumps(config_to_json(light)))) == (light, [])
     assert config_from_json(json.loads(json.dumps(config_to_json(changed)))) == (changed, [])
@@ -357,6 +357,7 @@ def test_the_light_network_is_known_by_its_type_and_has_an_encoder_of_its_own() 
         ("train", "moved", 1.5, "train.moved is 1.5, but must be between 0 and 1"),
         ("train", "moved", -1e-9, "train.moved is -1e-09"),
     ],
+        ("train", "patience", -1, "train.patience is -1, but must be between 0 and"),
 )
 def test_wrong_values_of_the_light_network_are_refused(
     section: str, key: str, value: Any, message: str
@@ -377,6 +378,8 @@ def test_settings_refuse_by_themselves_what_their_files_refuse() -> None:
         TrainConfig(moved=2)
 
 
+    with pytest.raises(ConfigError, match=r"train.patience is -1, but must be at least 0"):
+        TrainConfig(patience=-1)
 def test_only_a_voice_that_is_told_can_be_trained_on_moved_clips() -> None:
     with pytest.raises(ConfigError, match=r"train.moved is 0.5, but only a voice of type"):
         config_from_json(altered("train.moved", 0.5))

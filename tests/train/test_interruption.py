@@ -41,7 +41,7 @@ def test_a_signal_ends_the_command_with_one_line_and_loses_nothing(
     config, model = toy(tmp_path, name_by_step=True, num_workers=1), tmp_path / "model"
     told: list[str] = []
     send = at_step(5, number)
-    monkeypatch.setattr("sovits.cli.train.note", lambda line: (told.append(line), send(line)))
+    monkeypatch.setattr("sovits.cli.progress.note", lambda line: (told.append(line), send(line)))
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     assert main(["train", "-c", str(config), "-m", str(model), "-d", "cpu"]) == status
     assert told[-1] == f"Interrupted. Step 5 is saved in {model / 'G_5.pth'}; train again to go on."

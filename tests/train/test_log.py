@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from test_resume import train
 from toy_training import set_toy, toy
 
 from sovits.errors import UsageError
+from sovits.evaluate.pictures import BANDS
 from sovits.train import fit
-from sovits.train.log import duration
+from sovits.train import log as logs
+from sovits.train.log import Progress, duration, memory, read_terms
 
 
 @pytest.mark.parametrize(
@@ -35,11 +38,11 @@ def test_lines_tell_terms_speed_and_time_left(tmp_path: Path) -> None:
     lines = [line for line in train(config, model, 4) if "epoch" in line]
     assert [line.split("  ")[0] for line in lines] == ["step 1", "step 2", "step 4"]
     pattern = r"step 4  epoch 2  mel \d+\.\d{3}  kl .*  f0 .*  features .*  adversarial .*  "
-    pattern += r"discriminator \d+\.\d{3}  \(\d+ s, [\d.e+-]+ steps/s, 0 s left\)"
+    pattern += r"discriminator \d+\.\d{3}  \(\d+ s, [\d.e+-]+ steps/s, 0 s left, [\d.]+ [MG]B\)"
     assert re.fullmatch(pattern, lines[-1])
     entries = [json.loads(line) for line in (model / "train.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [0, 1, 2, 4, 4]
-    assert entries[0].keys() == entries[-1].keys() == {"step", "held_out_mel"}
+    assert entries[0].keys() == entries[-1].keys() > {"step", "held_out_mel", "voicing_f1"}
     assert {"step", "epoch", "mel", "kl", "f0", "discriminator"} <= entries[1].keys()
 
 
@@ -70,11 +73,61 @@ def test_tensorboard_can_read_the_curves(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(model)).Reload()
-    assert {"loss/mel", "loss/kl", "held_out/mel", "learning_rate"} <= set(events.Tags()["scalars"])
+    tags = events.Tags()
+    assert {"loss/mel", "loss/kl", "learning_rate"} <= set(tags["scalars"])
+    assert {"evaluation/held_out_mel", "evaluation/similarity"} <= set(tags["scalars"])
+    assert set(tags["audio"]) == set(tags["images"]) == {"copy-1", "copy-2"}
+    (*_, sound), (*_, picture) = events.Audio("copy-1"), events.Images("copy-1")
+    assert (sound.step, sound.sample_rate, picture.step) == (4, 8000, 4)
+    assert picture.height == BANDS
     assert [event.step for event in events.Scalars("loss/mel")] == [1, 2, 3, 4]
     told = [json.loads(line) for line in (model / "train.jsonl").read_text().splitlines()]
     wanted = [entry["mel"] for entry in told if "mel" in entry]
     assert [event.value for event in events.Scalars("loss/mel")] == pytest.approx(wanted)
+    wanted = [entry["held_out_mel"] for entry in told if "held_out_mel" in entry]
+    found = [event.value for event in events.Scalars("evaluation/held_out_mel")]
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_whoever_wants_to_know_how_far_it_is_gets_no_lines_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOVES_PER_SECOND", 1e9)
+    seen: list[Progress] = []
+    config = toy(tmp_path, log_interval=2)
+    told = train(config, tmp_path / "model", 6, on_progress=seen.append)
+    assert not any("epoch 1  mel" in line for line in told)
+    assert any("held-out log-mel distance" in line for line in told)
+    assert {one.step for one in seen} == {1, 2, 3, 4, 5, 6}
+    assert [one.step for one in seen] == sorted(one.step for one in seen)
+    last = seen[-1]
+    assert (last.last, last.left) == (6, 0.0)
+    assert {"mel", "kl", "discriminator"} <= last.terms.keys()
+    assert last.speed > 0
+    assert re.fullmatch(r"[\d.]+ [MG]B", last.memory)
+
+
+def test_memory_is_told_where_the_system_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    now = memory(cpu)
+    monkeypatch.setattr(Path, "read_text", lambda *_: "")  # elsewhere there is no such file
+    assert re.fullmatch(r"[\d.]+ [MG]B", memory(cpu))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert (memory(cpu), now != "") == ("", True)
+
+
+def test_terms_of_steps_that_were_done_again_are_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    assert read_terms(path) == {}
+    lines = [
+        {"step": 1, "epoch": 1, "mel": 9.0},
+        {"step": 2, "epoch": 1, "mel": 8.0},
+        {"step": 3, "epoch": 1, "mel": 7.0},
+        {"step": 3, "held_out_mel": 1.0},
+        {"step": 2, "epoch": 1, "mel": 6.0},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 4, "me')
+    assert read_terms(path) == {1: {"mel": 9.0}, 2: {"mel": 6.0}}
 
 
 def test_tensorboard_that_is_not_installed_is_named(

@@ -20,7 +20,6 @@ from sovits.train.checkpoint import list_checkpoints
 from sovits.train.dataset import Batches, Crops, list_recordings
 from sovits.train.loop import _trainee
 from sovits.train.step import Objective, Trainee, train_step
-from sovits.train.validate import held_out_distance
 
 CPU = torch.device("cpu")
 
@@ -179,50 +178,10 @@ def test_padding_of_short_clips_changes_no_term(
         torch.testing.assert_close(term, exact[name], rtol=1e-5, atol=1e-6)
 
 
-def test_held_out_distance_is_that_of_the_copies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, trainee, _ = begin(tmp_path)
-    recordings = list_recordings(Path(config.train.training_files), config)
-    synthesizer = trainee.generator
-    assert isinstance(synthesizer, Synthesizer)
-    seen: list[int] = []
-
-    def copy(factor: float) -> Any:
-        def infer(content: Tensor, f0: Tensor, voiced: Tensor, speaker: Tensor, **_: Any) -> Tensor:
-            assert f0.shape == voiced.shape
-            assert int(speaker) == recordings[len(seen) % len(recordings)].speaker
-            seen.append(f0.shape[-1])
-            noise = torch.randn(1, f0.shape[-1] * 64, generator=torch.Generator().manual_seed(1))
-            return 0.1 * noise * factor
-
-        return infer
-
-    from safetensors.torch import load_file, save_file
-
-    for recording in recordings:
-        features = load_file(recording.path)
-        noise = torch.randn(recording.frames * 64, generator=torch.Generator().manual_seed(1))
-        features["wave"] = (0.1 * noise * 32768).round().to(torch.int16)
-        save_file(features, recording.path, {})
-    for factor, wanted in ((1.0, 0.0), (torch.e, 1.0)):
-        synthesizer.infer = copy(factor)  # type: ignore[method-assign]
-        found = held_out_distance(synthesizer, recordings, config.voice)
-        assert found == pytest.approx(wanted, abs=0.01)
-    assert seen == [r.frames for r in recordings] * 2
-    synthesizer.infer = copy(1.0)  # type: ignore[method-assign]
-    seen.clear()
-    monkeypatch.setattr("sovits.train.validate.MAX_CLIPS", 2)
-    spread = [recordings[0], recordings[1], recordings[3], recordings[4]]
-    recordings[:] = [spread[0], spread[2]]  # what is heard of these four
-    assert held_out_distance(synthesizer, spread, config.voice) == pytest.approx(0, abs=0.01)
-    with pytest.raises(TypeError, match="Linear cannot convert"):
-        held_out_distance(torch.nn.Linear(1, 1), recordings, config.voice)
-
-
 def test_a_new_training_tells_where_it_begins(tmp_path: Path) -> None:
     told: list[str] = []
     fit(toy(tmp_path), tmp_path / "model", max_steps=1, device="cpu", on_log=told.append)
-    assert told[1].startswith("step 0  held-out log-mel distance ")
-    assert told[2].startswith("step 1  epoch 1  mel ")
-    assert told[3].startswith("step 1  held-out log-mel distance ")
+    steps = [line for line in told if line.startswith("step ")]
+    assert steps[0].startswith("step 0  held-out log-mel distance ")
+    assert steps[1].startswith("step 1  epoch 1  mel ")
+    assert steps[2].startswith("step 1  held-out log-mel distance ")

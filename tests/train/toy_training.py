@@ -127,6 +127,7 @@ def make_features(
         "content": CONTENT,
         "sample_rate": str(AUDIO.sample_rate),
         "hop_length": str(AUDIO.hop_length),
+        "f0_method": "crepe-tiny",  # so that the quicker one judges
     }
     save_file(tensors, path.with_name(path.name + ".features.safetensors"), settings | metadata)
     return tensors
