@@ -81,7 +81,8 @@ def train_index(
         lists = len(bank.lists.ends) if bank.lists else 0
         held[speaker] = Held(vectors=total, frames=total, clips=len(clips), lists=lists)
         kept = f", in {lists} lists" if lists else ""
-        on_log(f"{speaker}: {total} frames{heard.minutes(total)} of {len(clips)} clips{kept}")
+        clips_in_all = f"{len(clips)} clip{'s' * (len(clips) > 1)}"
+        on_log(f"{speaker}: {total} frames{heard.minutes(total)} of {clips_in_all}{kept}")
     for speaker in sorted(voice.speakers.keys() - heard.speakers.keys()):
         on_log(f"{speaker}: not in the index, as there are no features of this speaker")
     if not banks:
