@@ -933,8 +933,8 @@ class DatasetError(SovitsError):
     def too_few_frames(cls, speaker: str, found: int, needed: int) -> Self:
         """A speaker has too little content to choose from."""
         return cls(
-            f"Speaker {speaker} has {found} frames of content, but an index needs at least "
-            f"{needed}, about a second. Add recordings, or remove the speaker's folder."
+            f"Speaker {speaker} has {found} of the {needed} frames of content that an index needs, "
+            "about a second. Add recordings, or remove the speaker's folder."
         )
 
         return cls(
