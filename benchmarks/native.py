@@ -239,7 +239,7 @@ def section(table: list[str], random: list[str]) -> list[str]:
         "## Light voices",
         "",
         f"Written by `benchmarks/native.py --write`. {date.today().isoformat()}, {processor()},",
-        f"Python {platform.python_version()}, torch {torch.__version__}, one thread.{weights}",
+        f"Python {platform.python_version()}, torch {torch.__version__}, one thread{busy()}.{weights}",
         "CPU seconds of the process for each second of sound: of ours from file to file (reading,",
         "encoder, `swift`, synthesizer, writing), of the fork's in memory (HuBERT of ContentVec's",
         "shape, `dio`, `hifi-gan`). The same clip of ten seconds, both sides by turns; median,",
@@ -249,6 +249,13 @@ def section(table: list[str], random: list[str]) -> list[str]:
         "|---|---:|---:|---|",
         *table,
     ]
+
+
+def busy() -> str:
+    """Return how much else the machine does, as far as that is known: clocks depend on it."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    return f" of {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.0f}"
 
 
 def put(page: str, lines: list[str]) -> str:
