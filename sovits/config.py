@@ -129,7 +129,7 @@ class NativeConfig:
 
     architecture: Literal["sovits-native"] = "sovits-native"
     """Which network this describes; files tell by it."""
-    content_channels: int = 256
+    content_channels: int = 192
     """Channels of the content encoder's output."""
     speaker_channels: int = 128
     """Channels of the speaker embedding."""
@@ -265,7 +265,7 @@ class TrainConfig:
     moved: float = 0.0
     """Share of clips played at another speed, which moves pitch and formants (native voices)."""
     others: float = 0.0
-    """Share of clips whose content is what the encoder hears as if others spoke (sovits-content)."""
+    """Share of clips whose content is what sovits-content hears as if others spoke."""
     patience: int = 20
     """Evaluations without a gain after which training ends; 0 is never."""
     max_gradient: float = 0.0

@@ -495,12 +495,15 @@ class WeightsError(SovitsError):
     """Weights of a frozen network are missing, or are not the ones expected."""
 
     @classmethod
-    def missing(cls, filename: str, source: str, folder: Path, *, because: str = "") -> Self:
+    def missing(
+        cls, filename: str, source: str, folder: Path, *, because: str = "", instead: str = ""
+    ) -> Self:
         """`filename` is nowhere on this machine, and cannot be fetched."""
         reason = f" ({because})" if because else ""
         return cls(
             f"{filename} is not on this machine and cannot be fetched{reason}. "
-            f"Get it from {source} and put it in {folder}."
+            f"Get it from {source} and put it in {folder}"
+            + (f", or install {instead}." if instead else ".")
         )
 
     @classmethod
@@ -745,9 +748,6 @@ class VoiceError(SovitsError):
         )
 
     @classmethod
-    def bad_hub_name(cls, name: str) -> Self:
-        """A name on the hub is malformed."""
-    @classmethod
     def index_content(cls, path: Path, found: str, expected: str) -> Self:
         """A retrieval file was made with another content encoder, whatever its width."""
         return cls(
@@ -771,6 +771,9 @@ class VoiceError(SovitsError):
             "with svc train-index, name a file with -k, or leave the ratio at 0."
         )
 
+    @classmethod
+    def bad_hub_name(cls, name: str) -> Self:
+        """A name on the hub is malformed."""
         return cls(f"hub:{name} names no repo. Write hub:OWNER/REPO or hub:OWNER/REPO/FILE.")
 
     @classmethod
@@ -927,9 +930,6 @@ class DatasetError(SovitsError):
         )
 
     @classmethod
-    def clips_too_short(cls, found_s: float, needed_s: float) -> Self:
-        """No clip is as long as one training segment."""
-    @classmethod
     def too_few_frames(cls, speaker: str, found: int, needed: int) -> Self:
         """A speaker has too little content to choose from."""
         return cls(
@@ -937,6 +937,9 @@ class DatasetError(SovitsError):
             "about a second. Add recordings, or remove the speaker's folder."
         )
 
+    @classmethod
+    def clips_too_short(cls, found_s: float, needed_s: float) -> Self:
+        """No clip is as long as one training segment."""
         return cls(
             f"The longest clip lasts {found_s:.2f} s, but training needs {needed_s:.2f} s. "
             "Add longer recordings, or lower train.segment_size."

@@ -55,10 +55,22 @@ class WeightsFile:
         """Where people can get it, in words."""
         places = [f"the Hugging Face repo {self.repo}"] if self.repo else []
         places += [self.page] if self.page else []
-        names = dict.fromkeys(entry.partition(":")[0] for entry in self.package or ())
-        if names and not self.package_sha256:
-            places.append(f"the Python package {' and '.join(names).replace('_', '-')}")
+        if self._packages and not self.package_sha256:
+            places.append(f"the Python package {' and '.join(self._packages)}")
         return " or ".join(places) or "wherever it was made"
+
+    @property
+    def instead(self) -> str:
+        """Which packages hold these weights in another file, in words; nothing if none do."""
+        if not self._packages or not self.package_sha256:
+            return ""
+        plural = "s" if len(self._packages) > 1 else ""
+        return f"the Python package{plural} {' and '.join(self._packages)}"
+
+    @property
+    def _packages(self) -> list[str]:
+        names = dict.fromkeys(entry.partition(":")[0] for entry in self.package or ())
+        return [name.replace("_", "-") for name in names]
 
 
 def cache_folder() -> Path:
@@ -239,7 +251,9 @@ def _from_hub(spec: WeightsFile) -> Path:
     folder = weights_folder()
     if spec.repo is None or spec.sha256 is None:
         because = "no checksum of it is known" if spec.sha256 is None else ""
-        raise WeightsError.missing(spec.filename, spec.source, folder, because=because)
+        raise WeightsError.missing(
+            spec.filename, spec.source, folder, because=because, instead=spec.instead
+        )
     import huggingface_hub as hub
 
     # What is in the hub's own cache is known by its digest, so the hub need not be asked.
@@ -252,7 +266,9 @@ def _from_hub(spec: WeightsFile) -> Path:
     # Whatever the network, the proxy or the server got wrong arrives as one of many classes.
     except Exception as error:
         because = type(error).__name__
-        raise WeightsError.missing(spec.filename, spec.source, folder, because=because) from error
+        raise WeightsError.missing(
+            spec.filename, spec.source, folder, because=because, instead=spec.instead
+        ) from error
     return _checked(Path(fetched), spec.sha256)
 
 

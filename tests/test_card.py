@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import struct
@@ -13,7 +14,8 @@ import pytest
 import torch
 from made_library import raw, settings
 from made_voices import synthesizer_config, voice
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from stand_ins import tone
 
 import sovits
@@ -64,6 +66,33 @@ def test_what_is_no_voice_is_left_alone(card: ModuleType, tmp_path: Path) -> Non
     with pytest.raises(SystemExit, match="is no voice"):
         card.rewrite_card(path, {"a": 1})
     assert path.read_bytes() == before
+
+
+def test_weights_that_are_no_voice_get_a_card_too(
+    card: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, told = tmp_path / "a.safetensors", {"licence": "CC0-1.0", "data": ["é", "歌"], "n": None}
+    tensors = {"x": torch.randn(3, 5), "y": torch.arange(4, dtype=torch.int8)}
+    save_file(tensors, path)
+    (tmp_path / "card.json").write_text(json.dumps(told), "utf-8")
+    words = ["card.py", str(path), "--card", str(tmp_path / "card.json")]
+    monkeypatch.setattr(sys, "argv", words)
+    card.main()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert capsys.readouterr().out.split() == [str(path), digest]
+    card.main()  # again, and nothing changes
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    after = load_file(path)
+    assert all(torch.equal(tensors[name], after[name]) for name in tensors)
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["card"]) == told
+    assert read_header(path) is None
+    save_voice(path, voice(OURS))
+    with pytest.raises(SystemExit, match="is a voice"):
+        card.write_card(path, told)
 
 
 def test_pitch_is_measured_over_all_voiced_frames(

@@ -184,6 +184,16 @@ def test_without_a_network_the_message_tells_what_to_put_where(places: dict[str,
     message = one_line(error)
     for fact in ("ear.bin", "someone/ear", str(places["weights"]), "ConnectionError"):
         assert fact in message
+    assert "or the Python package ear-part-1 and ear-part-2 and put it in" in message
+    for spec in (
+        replace(SPEC, package_sha256=sha256(OTHER)),  # which is another file
+        replace(SPEC, package_sha256=sha256(OTHER), sha256=None),
+    ):
+        with pytest.raises(WeightsError) as error:
+            find(spec)
+        message = one_line(error)
+        assert "someone/ear and put it in" in message
+        assert message.endswith(", or install the Python packages ear-part-1 and ear-part-2.")
 
 
 def test_what_the_hub_keeps_is_checked_and_used_without_asking_it(

@@ -33,7 +33,7 @@ from sovits.features.speaker import SPEAKER
 from sovits.legacy.keys import DEAD, NATIVE, REQUIRED, SETTINGS
 from sovits.legacy.presets import PRESETS
 from sovits.legacy.settings import config_from_json, config_to_json
-from sovits.prepare.filelists import BEST_ENCODER, NATIVE_ENCODER
+from sovits.prepare.filelists import BEST_ENCODER, BUNDLED_ENCODER
 from sovits.weights import WeightsFile
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -166,7 +166,7 @@ def settings(head: str = "key of config.json", kind: str | None = None) -> str:
 def presets() -> str:
     """Return what the presets of `svc pre-config` set differently from one another."""
     made = {
-        name: config_to_json(make(NATIVE_ENCODER if name == NATIVE else BEST_ENCODER, {"a": 0}))
+        name: config_to_json(make(BUNDLED_ENCODER if name == NATIVE else BEST_ENCODER, {"a": 0}))
         for name, make in PRESETS.items()
     }
     rows = []
@@ -240,7 +240,7 @@ def fetched() -> str:
         (
             code(w.filename),
             w.name,
-            w.source,
+            f"{w.source}, or {w.instead}" if w.instead else w.source,
             f"{w.bytes / 1e6:.0f} MB" if w.bytes else "not stated",
             w.licence,
             code(w.sha256) if w.sha256 else "not stated, so never fetched",

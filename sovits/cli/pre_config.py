@@ -22,13 +22,14 @@ class PreConfig:
     """Folder for the lists."""
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration to write."""
-    config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "so-vits-svc-4.0v1"
-    """so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy, quickvc, sovits-small or sovits-native."""
+    config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "sovits-native"
+    """sovits-native, sovits-small, so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy or quickvc."""
     speech_encoder: Annotated[str | None, arg(metavar="NAME")] = None
-    """Content encoder; else the preset's own, contentvec-768l12 if here, or whisper-base-still."""
+    """Content encoder; else sovits-content, or contentvec-768l12 if here and the preset may."""
 
     def run(self) -> int:
         """Write the files."""
+        from sovits.legacy.keys import NATIVE
         from sovits.prepare.filelists import BEST_ENCODER, BUNDLED_ENCODER, write_lists
 
         lists = write_lists(
@@ -53,7 +54,8 @@ class PreConfig:
                 "on: there are too few recordings to hold one out as a whole."
             )
         note(f"Content encoder: {voice.content}, {voice.synthesizer.content_channels} channels.")
-        if self.speech_encoder is None and voice.content == BUNDLED_ENCODER:
+        chosen = self.speech_encoder is not None or self.config_type == NATIVE
+        if not chosen and voice.content == BUNDLED_ENCODER:
             note(
                 f"{BEST_ENCODER} is not on this machine; "
                 f"--speech-encoder {BEST_ENCODER} fetches it."

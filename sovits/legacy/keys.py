@@ -11,7 +11,7 @@ CHANNELS = {
     "hubert-soft": 256,
     "whisper-base": 512,
     "whisper-base-still": 512,
-    "sovits-content": 256,
+    "sovits-content": 192,
 }
 """Channels of the content encoders that voices can have been trained with."""
 NATIVE = "sovits-native"

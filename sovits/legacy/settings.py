@@ -273,9 +273,7 @@ def _content(sections: dict[str, Table], synthesizer: Table) -> tuple[str, int]:
     width: int | None = synthesizer.get("content_channels")
     projected = typed(bool | None, data.get("contentvec_final_proj"), "data.contentvec_final_proj")
     by_width = {768: "contentvec-768l12", 256: "contentvec-256l9", 512: "whisper-base"}
-    native = _is_native(sections)
-    if native:
-        by_width[CHANNELS["sovits-content"]] = "sovits-content"
+    by_width[CHANNELS["sovits-content"]] = "sovits-content"
     if "content" in model:
         content: str = typed(str, model["content"], "model.content")
     elif "speech_encoder" in model:
@@ -292,12 +290,12 @@ def _content(sections: dict[str, Table], synthesizer: Table) -> tuple[str, int]:
     elif width is not None:
         if width not in by_width:
             raise ConfigError.not_supported(
-                "model.ssl_dim", width, "768, 256 or 512, or one that model.content explains"
+                "model.ssl_dim", width, "768, 512, 256 or 192, or one that model.content explains"
             )
         content = by_width[width]
     else:
         # The fork reads a missing contentvec_final_proj as true: layer 9, projected to 256.
-        content = "sovits-content" if native else "contentvec-256l9"
+        content = "sovits-content" if _is_native(sections) else "contentvec-256l9"
     channels = CHANNELS.get(content, width)
     if channels is None:
         raise ConfigError.wrong_value("model.ssl_dim", None, f"the channels of {content[:40]}")

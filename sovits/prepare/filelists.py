@@ -31,8 +31,7 @@ PER_HELD_OUT = 25
 """How many of their clips stand behind each one that is held out."""
 LARGEST = 5
 """A recording that has more than a fifth of a speaker's clips is too large to be held out."""
-BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "whisper-base-still"
-NATIVE_ENCODER = "sovits-content"
+BEST_ENCODER, BUNDLED_ENCODER = "contentvec-768l12", "sovits-content"
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,10 @@ def default_encoder(preset: str | None = None) -> str:
     """Return the best content encoder that needs no network on this machine.
 
     Args:
-        preset: What it is for; `sovits-native` has one of its own.
+        preset: What it is for; `sovits-native` streams, and so must its encoder.
     """
     if preset == NATIVE:
-        return NATIVE_ENCODER
+        return BUNDLED_ENCODER
     best = CONTENT.get(BEST_ENCODER)
     return BEST_ENCODER if best is not None and at_hand(best.weights) else BUNDLED_ENCODER
 

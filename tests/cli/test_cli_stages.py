@@ -55,12 +55,16 @@ def test_recordings_become_features_by_three_commands(
     assert main(["pre-config", "-t", "sovits-small"]) == 0
     out, err = capsys.readouterr()
     assert out == "configs/44k/config.json\n"
-    assert "Content encoder: whisper-base-still, 512 channels." in err
+    assert "Content encoder: sovits-content, 192 channels." in err
     assert "--speech-encoder contentvec-768l12 fetches it" in err
-    assert main(["pre-config", "-t", "sovits-small", "--speech-encoder", "whisper-base-still"]) == 0
-    assert "kept as configs/44k/config.json.bak" in capsys.readouterr().err
+    assert main(["pre-config"]) == 0
+    err = capsys.readouterr().err
+    assert "kept as configs/44k/config.json.bak" in err
+    assert "Content encoder: sovits-content, 192 channels." in err
+    assert "contentvec" not in err
     config, notes = read_config(Path("configs/44k/config.json"))
     assert notes == []
+    assert isinstance(config.voice.synthesizer, NativeConfig)
 
     try:
         assert main(["pre-hubert", "-n", "1"]) == 0
@@ -70,7 +74,7 @@ def test_recordings_become_features_by_three_commands(
     for line in Path(config.train.training_files).read_text().splitlines():
         with safe_open(f"{line}.features.safetensors", framework="pt") as file:
             assert file.metadata()["content"] == config.voice.content
-            assert file.get_slice("content").get_shape()[0] == 512
+            assert file.get_slice("content").get_shape()[0] == 192
     Path("dataset/44k/alice/bad.wav").write_text("no sound")
     try:
         assert main(["pre-hubert", "-n", "1"]) == 0
@@ -168,14 +172,14 @@ def test_train_hands_everything_on(
                 "reset_optimizer": True,
                 "max_steps": 5,
                 "device": None,
+                "devices": None,
                 "tensorboard": False,
                 "from_scratch": False,
+                "on_progress": None,
             },
         )
-                "devices": None,
     ]
     assert capsys.readouterr() == ("mine\n", "step 1\n")
-                "on_progress": None,
 
 
 def test_train_names_the_extra_that_is_missing(

@@ -35,6 +35,7 @@ from sovits.features.content import CONTENT
 from sovits.features.pitch import PITCH_METHODS
 from sovits.legacy.keys import COMPOSED, ENCODERS
 from sovits.legacy.presets import PRESETS
+from sovits.train.ears import MEASURES
 
 LEGAL, ARCHITECTURE = ROOT / "docs/legal.md", ROOT / "docs/architecture.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -147,6 +148,15 @@ def test_the_readme_has_the_defaults() -> None:
     assert here["pitch method (`-fm`)"] == options.f0_method
     assert here["silence (`-db`)"] == f"{options.silence_db:g} dB"
     assert here["longest piece (`-mc`)"].startswith(f"{options.max_piece_seconds:g} s,")
+
+
+def test_the_guide_has_every_measure_of_a_training_and_what_it_is_worth() -> None:
+    table = rows(GUIDE, "| in `verdict.json` | what it is | one point |")
+    assert [row[0].strip("`") for row in table] == list(MEASURES)
+    for row, measure in zip(table, MEASURES.values(), strict=True):
+        size, *_, sign = row[2].split()
+        assert float(size) == abs(measure.point)
+        assert sign == ("less" if measure.point < 0 else "more")
 
 
 def test_the_guide_has_every_command_and_every_key() -> None:

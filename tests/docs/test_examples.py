@@ -31,9 +31,9 @@ NAMES = sorted(
 
 
 def small_voice(speaker: str) -> Voice:
-    """Return a voice that hears the bundled Whisper and makes no sense of it."""
+    """Return a voice that hears what the bundled encoder does, and makes no sense of it."""
     synthesizer = SynthesizerConfig(
-        content_channels=512,
+        content_channels=192,
         inter_channels=4,
         hidden_channels=8,
         filter_channels=8,
@@ -44,7 +44,7 @@ def small_voice(speaker: str) -> Voice:
         decoder="harmonic",
     )
     audio = AudioConfig(sample_rate=16_000, hop_length=256, n_fft=512)
-    config = VoiceConfig(audio, synthesizer, "whisper-base-still", {speaker: 0})
+    config = VoiceConfig(audio, synthesizer, "sovits-content", {speaker: 0})
     made = Synthesizer(synthesizer, audio)
     return Voice(config, made.fold(), {"licence": "CC0-1.0"})
 
@@ -64,8 +64,8 @@ def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setattr(library, "VOICES", tmp_path / "voices")
     features = Path("dataset/44k/alice/1.wav.features.safetensors")
     features.parent.mkdir(parents=True)
-    content = {"content": "whisper-base-still"}
-    save_file({"content": torch.randn(512, 90).half()}, features, content)
+    content = {"content": "sovits-content"}
+    save_file({"content": torch.randn(192, 90).half()}, features, content)
     yield tmp_path
     shutil.rmtree(tmp_path, ignore_errors=True)
 

@@ -24,6 +24,7 @@ from sovits.config import (
 )
 from sovits.models.native import NativeSynthesizer
 from sovits.models.synthesizer import Synthesizer
+from sovits.train.verdict import Evaluation, State, write_state
 from sovits.voice import FORMAT, Voice, save_voice
 
 FORMATS = ROOT / "docs/voice-format.md"
@@ -176,3 +177,14 @@ def test_the_keys_of_other_files_are_named() -> None:
         keys = re.findall(r'^ {8,}"(\w+)": ', code, re.MULTILINE)
         assert keys
         assert set(keys) <= named
+
+
+def test_verdicts_have_the_keys_that_are_described(tmp_path: Path) -> None:
+    more = {"best": {"checkpoint": "G_4.pth", "step": 4, "because": "it is"}, "stopped": None}
+    write_state(tmp_path, State([Evaluation(4, 1.0, 0.5, {"dnsmos": 3.0}, "G_4.pth")]), more)
+    table = json.loads((tmp_path / "verdict.json").read_text())
+    for title, found in (("verdict", table), ("evaluation", table["evaluations"][0])):
+        with_an = f"{'an' if title[0] == 'e' else 'a'} {title}"
+        described = rows(FORMATS, f"| key of {with_an} | what |")
+        assert {key for row in described for key in re.findall(r"`(\w+)`", row[0])} == set(found)
+    assert all(f"`{key}`" in FORMATS.read_text("utf-8") for key in table["best"])

@@ -30,8 +30,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studio")
     config = VoiceConfig(
         AudioConfig(sample_rate=16_000, hop_length=512, n_fft=1024),
-        synthesizer_config(content_channels=512),
-        "whisper-base-still",
+        synthesizer_config(content_channels=192),
+        "sovits-content",
         {"alice": 0, "bob": 1},
     )
     save_voice(folder / "made.safetensors", voice(config))

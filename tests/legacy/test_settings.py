@@ -223,6 +223,7 @@ def test_a_file_survives_being_written_and_read(tmp_path: Path) -> None:
         ({"ssl_dim": 256}, {}, "contentvec-256l9", 256),
         ({"ssl_dim": 768}, {}, "contentvec-768l12", 768),
         ({"ssl_dim": 512}, {}, "whisper-base", 512),
+        ({"ssl_dim": 192}, {}, "sovits-content", 192),
         ({"ssl_dim": None}, {"contentvec_final_proj": False}, "contentvec-768l12", 768),
         ({}, {"contentvec_final_proj": True}, "contentvec-256l9", 256),
         ({"speech_encoder": "vec768l12"}, {}, "contentvec-768l12", 768),
@@ -335,8 +336,10 @@ def test_the_light_network_is_known_by_its_type_and_has_an_encoder_of_its_own() 
     assert voice.synthesizer == NativeConfig()
     assert voice.content == "sovits-content"
     assert config_to_json(Config(voice))["model"]["type_"] == "sovits-native"
-    table = {"model": {**NATIVE["model"], "ssl_dim": 256}}
+    table = {"model": {**NATIVE["model"], "ssl_dim": 192}}
     assert config_from_json(table)[0].voice.content == "sovits-content"
+    table = {"model": {**NATIVE["model"], "ssl_dim": 768}}
+    assert config_from_json(table)[0].voice.content == "contentvec-768l12"
 
 
 @pytest.mark.parametrize(
@@ -354,10 +357,11 @@ def test_the_light_network_is_known_by_its_type_and_has_an_encoder_of_its_own() 
         ("data", "filter_length", 1024, "has 1024 samples and a hop 512, but sovits-native"),
         ("data", "hop_length", 1024, "has 2048 samples and a hop 1024"),
         ("train", "average", 1.0, "train.average is 1.0, but must be at least 0"),
+        ("train", "patience", -1, "train.patience is -1, but must be between 0 and"),
         ("train", "moved", 1.5, "train.moved is 1.5, but must be between 0 and 1"),
         ("train", "moved", -1e-9, "train.moved is -1e-09"),
+        ("train", "others", 1.5, "train.others is 1.5, but must be between 0 and 1"),
     ],
-        ("train", "patience", -1, "train.patience is -1, but must be between 0 and"),
 )
 def test_wrong_values_of_the_light_network_are_refused(
     section: str, key: str, value: Any, message: str
@@ -374,12 +378,12 @@ def test_settings_refuse_by_themselves_what_their_files_refuse() -> None:
         NativeConfig(width=0)
     with pytest.raises(ConfigError, match=r"train.average is 1, but must be at least 0"):
         TrainConfig(average=1)
+    with pytest.raises(ConfigError, match=r"train.patience is -1, but must be at least 0"):
+        TrainConfig(patience=-1)
     with pytest.raises(ConfigError, match=r"train.moved is 2, but must be between 0 and 1"):
         TrainConfig(moved=2)
 
 
-    with pytest.raises(ConfigError, match=r"train.patience is -1, but must be at least 0"):
-        TrainConfig(patience=-1)
 def test_only_a_voice_that_is_told_can_be_trained_on_moved_clips() -> None:
     with pytest.raises(ConfigError, match=r"train.moved is 0.5, but only a voice of type"):
         config_from_json(altered("train.moved", 0.5))

@@ -179,14 +179,20 @@ def test_unknown_tools_are_noticed_before_any_clip(clips: Path) -> None:
         make_features(clips, replace(VOICE, content="whisper-bass"), "swift", n_jobs=1)
 
 
-def test_the_bundled_encoder_and_pitch_method_hear_a_tone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "channels", "frames"),
+    [("sovits-content", 192, 86), ("whisper-base-still", 512, 50)],
+)
+def test_real_encoders_and_the_bundled_pitch_method_hear_a_tone(
+    tmp_path: Path, content: str, channels: int, frames: int
+) -> None:
     save(tmp_path / "a" / "x.wav", tone(1.0, 220, 44_100), sample_rate=44_100)
-    voice = VoiceConfig(content="whisper-base-still")
+    voice = VoiceConfig(content=content)
     try:
         (made,) = make_features(tmp_path, voice, "swift", n_jobs=1).made
     finally:
         features._tools.cache_clear()
     tensors = load_file(made)
-    assert tensors["content"].shape == (512, 50)
+    assert tensors["content"].shape == (channels, frames)
     assert tensors["f0"].shape == (44_100 // 512,)
     assert tensors["f0"][tensors["voiced"]].median() == pytest.approx(220, rel=0.01)

@@ -14,6 +14,7 @@ from sovits.prepare import filelists
 from sovits.prepare.filelists import Lists, write_lists
 from sovits.prepare.resample import resample_recordings
 from sovits.sources import read_sources
+from sovits.weights import at_hand
 
 CLIP = tone(0.4, 300, 8_000)
 
@@ -170,10 +171,14 @@ def test_the_default_encoder_needs_no_network(
     assert filelists.default_encoder() == filelists.BUNDLED_ENCODER
     assert filelists.default_encoder("quickvc") == filelists.BUNDLED_ENCODER
     assert filelists.default_encoder("sovits-native") == "sovits-content"
+    assert at_hand(CONTENT[filelists.BUNDLED_ENCODER].weights)
     kept = tmp_path / "weights" / CONTENT[filelists.BEST_ENCODER].weights.filename
     kept.parent.mkdir()
     kept.touch()
     assert filelists.default_encoder() == filelists.BEST_ENCODER
+    assert (
+        filelists.default_encoder("sovits-native") == "sovits-content"
+    )  # the others cannot stream
     kept.unlink()
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/somewhere")
     assert filelists.default_encoder() == filelists.BEST_ENCODER

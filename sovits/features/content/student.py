@@ -4,7 +4,8 @@ Half of Whisper's layers, made to hear a stream: attention reaches a second and 
 hardly ahead, and a learnt bias for how far away a step is stands where positions in a window were.
 Trained by tools/pretrain/content.py to say what the whole network says of the same words in other
 voices: its input is changed in pitch, formants, colour, noise and reverberation, its target is the
-mean over copies of the sound in voices that are the same for every speaker.
+mean over copies of the sound in voices that are the same for every speaker. What it says are soft
+units (van Niekerk 2022): each frame is moved to the nearest of a few hundred.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sovits.audio.mel import mel_filters
 from sovits.config import AudioConfig
 from sovits.errors import AudioError
 from sovits.features.content.encoder import ContentSpec
+from sovits.quantized import dequantize
 from sovits.types import Content, Mel, Wave
 from sovits.weights import load_into, load_tensors
 
@@ -32,8 +34,7 @@ AHEAD = (1, 0, 0)
 """Steps of the future that each layer hears."""
 WINDOW = 64
 """Steps that each layer hears besides: the past, and the step itself."""
-WHISPER_CHANNELS, PHONEME_CHANNELS, PHONEMES = 192, 64, 191
-CHANNELS = WHISPER_CHANNELS + PHONEME_CHANNELS
+CHANNELS, UNITS = 192, 1000
 
 HEAD_WIDTH = 64
 LEVEL = 0.8  # log10 of power here over that in Whisper's windows
@@ -153,20 +154,23 @@ class StudentEncoder(nn.Module):
 
     window: Tensor
     bands: Tensor
-    axes: Tensor
-    centre: Tensor
+    units: Tensor
+    """Sounds of speech, between which there is no content, `[units, channels]`."""
+    softness: Tensor
+    """Squared distance beyond that of the nearest unit at which another counts 1 / e as much."""
 
-    def __init__(self, width: int = WIDTH, ahead: Sequence[int] = AHEAD) -> None:
+    def __init__(
+        self, width: int = WIDTH, ahead: Sequence[int] = AHEAD, units: int = UNITS
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(AUDIO.n_mels, width, 3)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2)
         self.position = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(Layer(width, steps) for steps in ahead)
         self.norm = nn.LayerNorm(width)
-        self.whisper = nn.Linear(width, 2 * WHISPER_CHANNELS)
-        self.phonemes = nn.Linear(width, 2 * PHONEMES)
-        self.register_buffer("axes", torch.randn(PHONEME_CHANNELS, PHONEMES))
-        self.register_buffer("centre", torch.zeros(PHONEMES))
+        self.head = nn.Linear(width, 2 * CHANNELS)
+        self.register_buffer("units", torch.randn(units, CHANNELS))
+        self.register_buffer("softness", torch.ones(()))
         self.register_buffer("window", torch.hann_window(AUDIO.n_fft), persistent=False)
         self.register_buffer("bands", mel_filters(AUDIO), persistent=False)
 
@@ -207,19 +211,19 @@ class StudentEncoder(nn.Module):
         """
         x, past = self.hidden(mel, past)
         with torch.autocast(x.device.type, enabled=False):
-            said, spoken = self.said(x)
-            point = (spoken.softmax(-1) - self.centre.float()) @ self.axes.float().T
-            content: Content = torch.cat([said, point], dim=-1).transpose(1, 2)
+            content: Content = self.nearest(self.said(x)).transpose(1, 2)
         return content, past
 
-    def said(self, x: Steps) -> tuple[Tensor, Tensor]:
-        """Return both teachers' words, `[batch, frames, channels]` and logits of phonemes."""
-        whisper, phonemes = self.whisper(x), self.phonemes(x)
-        batch, frames = x.shape[0], 2 * x.shape[1]
-        return (
-            whisper.reshape(batch, frames, WHISPER_CHANNELS),
-            phonemes.reshape(batch, frames, PHONEMES),
-        )
+    def said(self, x: Steps) -> Tensor:
+        """Return `[batch, frames, channels]` that is not one of the units yet."""
+        frames: Tensor = self.head(x).unflatten(2, (2, CHANNELS)).flatten(1, 2)
+        return frames
+
+    def nearest(self, said: Tensor) -> Tensor:
+        """Return the unit that is nearest to each frame, softly: between units a speaker hides."""
+        units = self.units.float()
+        gap = torch.cdist(said.float().flatten(0, 1), units).square()
+        return ((-gap / self.softness.float()).softmax(-1) @ units).view_as(said)
 
     def hidden(self, mel: Mel, past: StudentPast) -> tuple[Steps, StudentPast]:
         """Return `[batch, steps, width]`, of which `said` makes the content, and the past."""
@@ -342,5 +346,5 @@ def load_student(path: Path, device: torch.device) -> StudentEncoder:
         WeightsError: The file is damaged, or of another network.
     """
     network = StudentEncoder()
-    load_into(network, load_tensors(path), path)
+    load_into(network, dequantize(load_tensors(path)), path)
     return network.to(device)

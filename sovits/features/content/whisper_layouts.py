@@ -65,8 +65,6 @@ def to_native(path: Path) -> dict[str, Tensor]:
         tensors = {_in_dots(name): t for name, t in read_ctranslate2(path).items()}
     else:
         tensors = load_tensors(path)
-    if "layers.0.qkv.weight" in tensors:
-        return tensors
     # The decoder has layers of the same names, so its tensors must go first.
     encoder = {name: t for name, t in tensors.items() if "decoder" not in name.split(".")}
     for marker, table in _MARKERS:

@@ -1,4 +1,4 @@
-"""A Whisper of width 16 with random weights, in four layouts."""
+"""A Whisper of width 16 with random weights, in three layouts."""
 
 from __future__ import annotations
 

