@@ -28,25 +28,28 @@ def main() -> None:
     seconds = wave.shape[-1] / rate
     kind, _, precision = stage.partition("-bf")
     half = bool(precision)
-    if stage in ("content", "content-whisper"):
+    if stage in ("content", "content-bundled"):
         encoder = (
             load_content_encoder("contentvec-768l12", path=HUBERT)
             if stage == "content"
-            else load_content_encoder("whisper-base-still")
+            else load_content_encoder("sovits-content")
         )
 
         def work() -> object:
-            return encoder.encode(resample(wave[0], rate, 16_000))
+            return encoder.encode(resample(wave[0], rate, encoder.spec.sample_rate))
     elif kind in KINDS:
         voice = sovits.load_voice(f"{kind}/G_1.pth" if kind != "heart" else kind)
         config = voice.config
         frames = round(seconds * config.audio.frame_rate)
         content = torch.randn(1, config.synthesizer.content_channels, frames)
         f0, voiced = torch.full((1, frames), 220.0), torch.ones(1, frames, dtype=torch.bool)
+        volume = torch.full((1, frames), 0.1) if config.synthesizer.volume else None
 
         def work() -> object:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                return voice.synthesizer.infer(content, f0, voiced, torch.tensor([0]))
+                return voice.synthesizer.infer(
+                    content, f0, voiced, torch.tensor([0]), volume=volume
+                )
     elif stage.startswith("convert"):
         name = stage.partition(":")[2] or "hifi-gan"
         voice = sovits.load_voice(name if name == "heart" else f"{name}/G_1.pth")

@@ -29,7 +29,7 @@ PAIRS = (
     ("end to end, hifi-gan and dio", "convert", "convert:hifi-gan"),
 )
 OURS = (
-    ("content encoder, bundled Whisper-base", "content-whisper"),
+    ("content encoder, bundled sovits-content", "content-bundled"),
     ("pitch, swift (default)", "swift"),
     ("synthesizer, hifi-gan, bfloat16", "hifi-gan-bf16"),
     ("synthesizer, ms-istft, bfloat16", "ms-istft-bf16"),
