@@ -64,7 +64,7 @@ def chart(
         [
             f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{escape(_described(title, points, digits, unit), quote=True)}">',
-            f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP - 4}" width="{inner[0] + 6}" '
+            f'<clipPath id="{clip}"><rect x="{LEFT - 6}" y="{TOP - 4}" width="{inner[0] + 12}" '
             f'height="{inner[1] + 8}"/></clipPath>',
             *_grid(x, y, times, digits),
             f'<g clip-path="url(#{clip})">',
@@ -189,11 +189,11 @@ def _described(title: str, points: Sequence[Point], digits: int, unit: str) -> s
 
 
 def _places(marks: Sequence[float], digits: int) -> int:
-    """Return the fewest decimal places that tell marks exactly."""
-    for places in range(digits):
+    """Return the fewest decimal places that tell marks exactly, or two more than a value has."""
+    for places in range(digits + 2):
         if all(abs(round(mark, places) - mark) < 1e-9 for mark in marks):
             return places
-    return digits
+    return digits + 2
 
 
 def _steps(step: float) -> str:

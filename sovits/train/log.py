@@ -120,9 +120,7 @@ class Log:
         else:
             told = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
             pace = f"{now - self._begun_at:.0f} s, {speed:.3g} steps/s, {duration(left)} left"
-            self.on_log(
-                f"step {trainee.step}  epoch {trainee.epoch + 1}  {told}  ({pace}, {used})"
-            )
+            self.on_log(f"step {trainee.step}  epoch {trainee.epoch + 1}  {told}  ({pace}, {used})")
         self._write({"step": trainee.step, "epoch": trainee.epoch + 1, **values})
         if self._board is not None:
             for name, value in values.items():

@@ -139,7 +139,7 @@ def _listen(standing: Standing, gallery: Gallery) -> Iterable[str]:
     rest = [step for step in standing.shown if step not in first]
     yield '<section class="listen" aria-labelledby="listen"><h2 id="listen">Listen</h2>'
     by_step = {evaluation.step: evaluation for evaluation in standing.evaluations}
-    for probe in standing.probes:
+    for probe in sorted(standing.probes, key=lambda probe: not probe.foreign):
         yield f"<article><h3>{escape(_asked(probe))}</h3>"
         label = "Source" if probe.foreign else "Recording"
         yield f'<div class="pair">{_figure(gallery, None, probe, label, {}, "")}'
@@ -189,8 +189,9 @@ def _figure(
     return (
         f'<figure class="{"source" if step is None else "made"}">'
         f"<figcaption>{escape(label)}{marked}</figcaption>"
-        f'<audio controls preload="none" aria-label="{title}" src="{_address("audio/ogg", sound)}">'
-        f'</audio><div class="spectrogram"><img alt="Spectrogram of {title}" loading="lazy" '
+        f'<audio controls preload="metadata" aria-label="{title}" '
+        f'src="{_address("audio/ogg", sound)}"></audio><div class="spectrogram">'
+        f'<img alt="Spectrogram of {title}" loading="lazy" '
         f'src="{_address("image/png", picture)}"><span>0 s</span><span>{seconds:.1f} s</span></div>'
         f"{below}</figure>"
     )

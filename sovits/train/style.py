@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MORE = """
+main { max-width: 72rem; }
 .verdict { background: var(--raised); border: 1px solid var(--line); border-left: .35rem solid
   var(--accent); border-radius: .6rem; padding: 1.1rem 1.3rem; margin-top: 1.5rem; }
 .verdict p { margin: .35rem 0 0; }
@@ -30,7 +31,8 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .tag { background: var(--accent); color: var(--paper); border-radius: 1rem; padding: 0 .6rem;
   font-size: .78rem; font-weight: 600; }
 tr.chosen th, tr.chosen td { font-weight: 700; color: var(--accent); }
-.rows th, .rows td { white-space: nowrap; padding: .3rem .7rem; text-align: right; }
+.rows th, .rows td { padding: .3rem .7rem; text-align: right; }
+.rows td, .rows th[scope=row] { white-space: nowrap; }
 .rows th[scope=row] { min-width: 0; }
 .rows th:first-child { text-align: left; padding-left: 0; }
 .rows td:nth-child(3), .rows th:nth-child(3) { text-align: left; }

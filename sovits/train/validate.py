@@ -16,7 +16,7 @@ from sovits.config import Config
 from sovits.errors import OutputError
 from sovits.models.build import AnySynthesizer
 from sovits.train.dataset import Recording
-from sovits.train.ears import Ears
+from sovits.train.ears import Ears, Values
 from sovits.train.facts import Table, dataset_facts
 from sovits.train.gallery import Gallery, shown
 from sovits.train.log import Heard, Log
@@ -80,6 +80,7 @@ class Validation:
         self._begun = time.monotonic()
         self._busy = 0.0  # seconds of this run that evaluations took
         self._begun_at = 0
+        self._shown: int | None = None
         self._begun_seconds = 0.0
 
     def begin(self, step: int, checkpoint: str | None) -> None:
@@ -142,6 +143,8 @@ class Validation:
         """Take note that a checkpoint of `step` was written."""
         self.state.saved_as(path.name, step, self.seconds)
         self._choose(())
+        if self._shown == step:
+            self._keep(self._write_page)  # now that it is known what is there
         self._keep(self._write_state)
 
     @torch.inference_mode()
@@ -167,34 +170,42 @@ class Validation:
         if any(evaluation.step == step for evaluation in self.state.evaluations):
             return
         begun = time.monotonic()
-        ears = self._prepared()
-        sung: list[Wave] = []
-        ready = time.monotonic()
-        for probe in self._probes:
-            if abandon():
-                self._busy += time.monotonic() - begun
-                return
-            sung.append(sing(synthesizer, probe).nan_to_num(0, 0, 0).clamp(-1, 1))
-        found = ears.hear(sung)
-        cost = time.monotonic() - ready
-        evaluation = Evaluation(
-            step=step,
-            seconds=round(self.seconds, 1),
-            cost=round(cost, 2),
-            values={k: round(v, 6) for k, v in found.values.items() if math.isfinite(v)},
-            checkpoint=checkpoint,
-            regular=self.is_due(step),
-            each={
-                key: {k: round(v, 5) for k, v in values.items() if math.isfinite(v)}
-                for key, values in found.each.items()
-            },
-        )
-        self.state.evaluations.append(evaluation)
-        self._choose((checkpoint,) if checkpoint else ())
-        self._keep(lambda: self._show(step, sung))
-        self._tell(evaluation, sung, log)
-        self._busy += time.monotonic() - begun
-        self._spread(time.monotonic() - ready, step)
+        try:
+            ears = self._prepared()
+            ready = time.monotonic()
+            sung: list[Wave] = []
+            for probe in self._probes:
+                if abandon():
+                    return
+                sung.append(sing(synthesizer, probe).nan_to_num(0, 0, 0).clamp(-1, 1))
+            found = ears.hear(sung)
+            evaluation = Evaluation(
+                step=step,
+                seconds=round(self.seconds, 1),
+                cost=round(time.monotonic() - ready, 2),
+                values=_rounded(found.values),
+                checkpoint=checkpoint,
+                regular=self.is_due(step),
+                each={key: _rounded(values) for key, values in found.each.items()},
+            )
+            self.state.evaluations.append(evaluation)
+            self._choose((checkpoint,) if checkpoint else ())
+            self._keep(lambda: self._add(step, sung))
+            self._keep(self._write_page)
+            self._shown = step
+            self._tell(evaluation, sung, log)
+            cost = time.monotonic() - ready
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self.on_log(
+                f"step {step}  not evaluated, as there is too little memory left beside the "
+                "training. Lower train.batch_size to have it."
+            )
+            return
+        finally:
+            self._busy += time.monotonic() - begun
+        if evaluation.regular:
+            self._spread(cost, step)
         self._keep(self._write_state)
 
     def _prepared(self) -> Ears:
@@ -280,23 +291,26 @@ class Validation:
                 f"{interval:.3g} s: from now on there is one every {self.interval} steps."
             )
 
-    def _show(self, step: int, sung: Sequence[Wave]) -> None:
-        """Keep what was sung, and write the page."""
-        rate = self.config.voice.audio.sample_rate
-        self.gallery.add(step, self._probes, sung, rate)
+    def _add(self, step: int, sung: Sequence[Wave]) -> None:
+        """Keep what was sung, and no more than can be shown."""
+        self.gallery.add(step, self._probes, sung, self.config.voice.audio.sample_rate)
+        self.gallery.prune(self._steps_shown())
+
+    def _steps_shown(self) -> list[int]:
         best = self.best.evaluation.step if self.best else None
-        steps = shown([e.step for e in self.state.evaluations], best)
-        self.gallery.prune(steps)
+        return shown([evaluation.step for evaluation in self.state.evaluations], best)
+
+    def _write_page(self) -> None:
+        steps, last = self._steps_shown(), self.state.evaluations[-1]
         there = {path.name for path in self.folder.glob("G_*.pth")}
-        coming = self.state.evaluations[-1].checkpoint
         names = [name for name, _ in sorted(self.config.voice.speakers.items(), key=lambda x: x[1])]
         standing = Standing(
             name=", ".join(names[:4]) + (" ..." if len(names) > 4 else "") or "a voice",
-            step=step,
+            step=last.step,
             seconds=self.seconds,
             evaluations=self.state.evaluations,
             best=self.best,
-            there=frozenset(there | ({coming} if coming else set())),
+            there=frozenset(there | ({last.checkpoint} if last.checkpoint else set())),
             shown=[made for made in self.gallery.steps() if made in steps],
             probes=self._probes,
             references=self._ears.references if self._ears else {},
@@ -305,8 +319,7 @@ class Validation:
             stopped=self.stopped,
             settings={
                 "Pitch is measured by": self._ears.judge if self._ears else "",
-                "Evaluations": f"every {self.interval} steps; the last took "
-                f"{self.state.evaluations[-1].cost:.1f} s",
+                "Evaluations": f"every {self.interval} steps; the last took {last.cost:.1f} s",
                 "Ends after": f"{self.config.train.patience} evaluations without a gain"
                 if self.config.train.patience
                 else "no number of evaluations (train.patience is 0)",
@@ -335,3 +348,8 @@ class Validation:
         """Tell something now, and on the page."""
         self.remarks.append(line)
         self.on_log(line)
+
+
+def _rounded(values: Values) -> Values:
+    """Return measurements as they are kept; those that are no numbers are not."""
+    return {key: round(value, 6) for key, value in values.items() if math.isfinite(value)}

@@ -96,13 +96,14 @@ def choose(
         there: Whether a file of that name is.
         adversarial_from: Step from which the discriminators take part.
     """
-    kept = [e for e in evaluations if e.checkpoint is not None and there(e.checkpoint)]
-    kept = _comparable(kept, adversarial_from)
+    found = [e for e in evaluations if e.checkpoint is not None and there(e.checkpoint)]
+    kept = _comparable(found, adversarial_from)
     if not kept:
         return None
     keys = _common(kept)
     best = max(kept, key=lambda e: (points(e.values, keys), e.step))
-    return Best(best, _because(best, kept, keys))
+    since = " since the discriminators took part" if len(kept) < len(found) else ""
+    return Best(best, _because(best, kept, keys, since))
 
 
 def points(values: Values, keys: Sequence[str]) -> float:
@@ -208,11 +209,13 @@ def _common(evaluations: Sequence[Evaluation]) -> list[str]:
     return [key for key in MEASURES if all(key in e.values for e in evaluations)]
 
 
-def _because(best: Evaluation, others: Sequence[Evaluation], keys: Sequence[str]) -> str:
+def _because(
+    best: Evaluation, others: Sequence[Evaluation], keys: Sequence[str], since: str
+) -> str:
     """Return in what an evaluation is ahead of others, and in what it is behind."""
     if len(others) == 1:
         shown = ", ".join(f"{_lower(MEASURES[k].title)} {number(best.values[k], k)}" for k in keys)
-        return f"it is the only one that was evaluated ({shown})"
+        return f"it is the only one that was evaluated{since} ({shown})"
     first, behind = [], []
     for key in keys:
         leader = max(others, key=lambda e: e.values[key] / MEASURES[key].point)
@@ -229,7 +232,7 @@ def _because(best: Evaluation, others: Sequence[Evaluation], keys: Sequence[str]
         parts.append(f"none has a better {_listed(first, 'or')}")
     if behind:
         parts.append(f"others are better in {_listed(behind, 'and')}, but not in all together")
-    return f"it has the most points of the {len(others)} evaluated: {'; '.join(parts)}"
+    return f"it has the most points of the {len(others)} evaluated{since}: {'; '.join(parts)}"
 
 
 def _listed(parts: Sequence[str], last: str) -> str:

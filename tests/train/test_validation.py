@@ -84,6 +84,8 @@ def test_the_best_is_found_kept_and_converted_with(
     assert verdict(model)["best"]["checkpoint"] == "G_6.pth"
     assert [c.number for c in list_checkpoints(model)] == [6, 14]
     assert [entry["step"] for entry in curve(model)] == [0, 2, 4, 6, 8, 10, 12, 14]
+    kept = re.findall(r"<td><code>(\w+)</code></td>", (model / "report.html").read_text())
+    assert kept == ["G_14", "G_6"]
     assert chosen(model).path == model / "G_6.pth"
     voice = load_voice(model)
     assert voice.path == model / "G_6.pth"
@@ -109,6 +111,9 @@ def test_real_measurements_are_made_of_a_real_training(tmp_path: Path) -> None:
     ].keys()
     assert last["values"]["held_out_mel"] < first["values"]["held_out_mel"]
     assert first["checkpoint"] is None
+    assert verdict(model).keys() == {
+        *("format", "best", "stopped", "every", "seconds", "saved", "evaluations"),
+    }
     assert last["each"].keys() == {"copy-1", "copy-2"}
     entries = [json.loads(line) for line in (model / "train.jsonl").read_text().splitlines()]
     assert entries[-1]["held_out_mel"] == pytest.approx(last["values"]["held_out_mel"], abs=1e-5)
@@ -271,8 +276,25 @@ def test_evaluations_come_rarer_where_they_cost_much(
     train(config, model, 7)
     assert [entry["step"] for entry in curve(model)] == [0, 1, 6, 7]
     monkeypatch.setattr(validate, "SHARE", 1e9)
+    (model / "verdict.json").write_text(json.dumps(verdict(model) | {"every": 2}))
     train(config, model, 8)
     assert verdict(model)["every"] == 1
+
+
+def test_a_training_that_leaves_no_memory_goes_on_unjudged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    config, model = toy(tmp_path, eval_interval=2, name_by_step=True), tmp_path / "m"
+    with monkeypatch.context() as patch:
+        patch.setattr(validate, "sing", full)
+        told = train(config, model, 2)
+    assert any(line.startswith("step 2  not evaluated, as there is too little") for line in told)
+    assert told[-1] == f"Step 2 is saved in {model / 'G_2.pth'}."
+    train(config, model, 4)
+    assert [entry["step"] for entry in curve(model)] == [2, 4]
 
 
 def test_who_has_no_time_left_waits_for_no_evaluation(

@@ -104,6 +104,9 @@ def test_why_is_told_in_numbers() -> None:
     alone = choose(evaluations[:1], everything)
     assert alone is not None
     assert alone.because.startswith("it is the only one that was evaluated (held-out log-mel dist")
+    late = choose([at(1), at(30)], everything, adversarial_from=20)
+    assert late is not None
+    assert "the only one that was evaluated since the discriminators took part (" in late.because
     first = choose([at(1, 0.9, dnsmos=2.0), at(2, 0.8, dnsmos=3.0)], everything)
     assert first is not None
     assert first.because.endswith(
