@@ -147,7 +147,10 @@ class Index:
     @cached_property
     def _middle(self) -> Tensor:
         exact = torch.float64 if self.vectors.dtype == torch.float64 else torch.float32
-        return self.vectors.mean(dim=0, dtype=exact)
+        # A part at a time, since numbers in half precision are widened first.
+        parts = self.vectors.split(VECTORS_AT_ONCE)
+        total = torch.stack([part.sum(dim=0, dtype=exact) for part in parts]).sum(dim=0)
+        return total / len(self.vectors)
 
     @cached_property
     def _squares(self) -> Tensor:
