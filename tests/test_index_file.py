@@ -171,6 +171,10 @@ def backwards(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     tensors["ends/alice"] = tensors["ends/alice"].flip(0)
 
 
+def an_empty_list(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    tensors["ends/alice"][1] = tensors["ends/alice"][0]
+
+
 def too_far(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     tensors["ends/alice"][-1] += 1
 
@@ -198,6 +202,7 @@ def another_type(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         (endless_centres, "it holds NaN or infinite centres of lists of alice"),
         (other_centres, "it holds (5, 5) centres of lists of alice"),
         (backwards, "it holds lists that do not cover the vectors of alice"),
+        (an_empty_list, "it holds lists that do not cover the vectors of alice"),
         (too_far, "it holds lists that do not cover the vectors of alice"),
         (another_format, "its format is sovits-index-2, and not sovits-index-1"),
         (another_key, "There is no setting chanels. Did you mean channels?"),
