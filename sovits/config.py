@@ -225,7 +225,7 @@ class TrainConfig:
     lr_decay: float = 0.999875
     """Factor on the learning rate after each epoch."""
     batch_size: int = 16
-    """Clips per step, of each process."""
+    """Clips per step, of each process; 0, or "auto" in config.json: as many as memory holds."""
     segment_frames: int = 20
     """Frames that the decoder renders of each clip."""
     context_frames: int = 128
@@ -272,9 +272,11 @@ class TrainConfig:
     """Largest norm of the gradient of each network, which is shortened to it; 0 is any."""
 
     def __post_init__(self) -> None:
-        for name in ("log_interval", "eval_interval", "epochs", "batch_size", "segment_frames"):
+        for name in ("log_interval", "eval_interval", "epochs", "segment_frames"):
             if getattr(self, name) < 1:
                 raise ConfigError.wrong_value(f"train.{name}", getattr(self, name), "at least 1")
+        if self.batch_size < 0:
+            raise ConfigError.wrong_value("train.batch_size", self.batch_size, "at least 1, or 0")
         if self.patience < 0:
             raise ConfigError.wrong_value("train.patience", self.patience, "at least 0")
         if not 0 <= self.average < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -41,6 +43,19 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return device.type == "cpu" and bool(supported and supported())
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that are free, or None if this system does not tell."""
+    known = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        known.append(limit - int((group / "memory.current").read_text()))
+    return min(known) if known else None
 
 
 MEL_BOUND = 0.02

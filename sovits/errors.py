@@ -968,6 +968,20 @@ class TrainingError(SovitsError):
         )
 
     @classmethod
+    def out_of_memory(cls, device: str, batch_size: int) -> Self:
+        """A step does not fit into memory."""
+        advice = (
+            f"Set train.batch_size to {batch_size // 2}, or to auto"
+            if batch_size > 1
+            else "Lower train.context_frames, train.segment_size or model.discriminator_width"
+        )
+        return cls(
+            f"Memory of {device} ran out in a step of {batch_size} "
+            f"{'clips' if batch_size > 1 else 'clip'}. {advice}, and train again: it goes on from "
+            "the last checkpoint."
+        )
+
+    @classmethod
     def diverged_elsewhere(cls) -> Self:
         """A term of the loss is not finite in another process."""
         return cls(

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from sovits.cli.models import CONFIG, LOGS
-from sovits.cli.progress import training_lines
+from sovits.cli.progress import counter, tell, training_lines
 from sovits.errors import ConfigError, Interrupted, UsageError
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -78,6 +78,7 @@ class Train:
                     devices=self.devices,
                     tensorboard=self.tensorboard,
                     from_scratch=self.from_scratch,
+                    mend=self._mend,
                     on_log=told.on_log,
                     on_progress=told.on_progress,
                 )
@@ -86,6 +87,18 @@ class Train:
         if first:
             print(self.model_path)
         return 0
+
+    def _mend(self, clips: Sequence[Path]) -> None:
+        """Make the features of clips again, with the settings of the others."""
+        from sovits.device import choose_device
+        from sovits.legacy.settings import read_config
+        from sovits.prepare.features import remake_features
+
+        config, _ = read_config(self.config_path)
+        device = choose_device(self.device)
+        with counter("Features") as move:
+            report = remake_features(clips, config.voice, device=device, on_progress=move)
+        tell(report, "features files")
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from sovits.legacy.limits import check_finite, check_range, check_shape
 
 MAX_BYTES = 4 << 20
 """Settings larger than this (bytes) are no settings."""
+AUTO = "auto"
+"""Batch size that is found when a training begins."""
 MAX_DEPTH = 6
 """How deeply JSON objects and lists may be nested."""
 
@@ -93,7 +95,7 @@ def write_config(path: Path, config: Config) -> None:
 def config_from_json(table: Table) -> tuple[Config, list[str]]:
     """Translate the contents of a `config.json`; see `read_config`."""
     sections = _sections(table)
-    values, notes = _gather(sections)
+    values, notes = _gather(sections), list[str]()
     speakers = typed(dict[str, int], sections["spk"], "spk")
     for name, row in speakers.items():
         check_range(f"spk.{name}", row, 0, 1_000_000)
@@ -128,6 +130,7 @@ def config_to_json(config: Config) -> Table:
         section, _, key = setting.key.partition(".")
         table[section][key] = _listed(getattr(rooms[setting.room], setting.name))
     train, audio, content = config.train, config.voice.audio, config.voice.content
+    table["train"]["batch_size"] = train.batch_size or AUTO
     table["train"] |= {
         "fp16_run": train.precision == "fp16",
         "bf16_run": train.precision == "bf16",
@@ -212,10 +215,9 @@ def _settings(*, native: bool) -> list[Setting]:
     return [setting for setting in SETTINGS if setting.room != other]
 
 
-def _gather(sections: dict[str, Table]) -> tuple[dict[str, Table], list[str]]:
-    """Return the values of the simple settings for each part of `Config`, and remarks."""
+def _gather(sections: dict[str, Table]) -> dict[str, Table]:
+    """Return the values of the simple settings for each part of `Config`."""
     values: dict[str, Table] = {room: {} for room in _ROOMS}
-    notes = []
     types = {room: get_type_hints(kind) for room, kind in _ROOMS.items()}
     for setting in _settings(native=_is_native(sections)):
         section, _, key = setting.key.partition(".")
@@ -225,16 +227,15 @@ def _gather(sections: dict[str, Table]) -> tuple[dict[str, Table], list[str]]:
         if key == "ssl_dim" and value is None:
             continue
         if key == "batch_size" and isinstance(value, str):
-            notes.append(
-                f"train.batch_size is {value[:40]!r}, but is not searched for here: "
-                f"it is {TrainConfig.batch_size}."
-            )
+            if not value.startswith(AUTO):  # the fork has also where to begin: auto-8-64
+                raise ConfigError.wrong_value(setting.key, value, f"a whole number, or {AUTO}")
+            values[setting.room][setting.name] = 0
             continue
         check_finite(setting.key, value)
         value = typed(types[setting.room][setting.name], value, setting.key)
         check_range(setting.key, value, setting.low, setting.high)
         values[setting.room][setting.name] = value
-    return values, notes
+    return values
 
 
 def _train_extras(section: Table, audio: AudioConfig, values: Table) -> Table:

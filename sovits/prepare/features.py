@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from torch import Tensor
 from sovits.audio.io import read
 from sovits.audio.loudness import frame_rms
 from sovits.audio.resample import resample
-from sovits.config import VoiceConfig
+from sovits.config import ConvertOptions, VoiceConfig
 from sovits.errors import AudioError, DatasetError, OutputError, PitchError, WeightsError
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
 from sovits.features.content.student import StudentContent
@@ -86,6 +87,40 @@ def make_features(
     made = tuple(result for result in results if isinstance(result, Path))
     failed = (result for result in results if isinstance(result, Skipped))
     return Report(made, kept, (*found.skipped, *failed))
+
+
+def remake_features(
+    clips: Sequence[Path],
+    voice: VoiceConfig,
+    *,
+    device: str = "cpu",
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Make the features of some clips again, with the pitch method of those beside them.
+
+    Args:
+        clips: Sound files, of which what is there already is damaged.
+        voice: Rates and content encoder.
+        device: Where networks compute.
+        on_progress: Told how far it is.
+    """
+    jobs = [_Job(clip, voice, _method_beside(clip), device) for clip in clips]
+    for method in {job.f0_method for job in jobs}:
+        _check_tools(voice.content, method)
+    results = run(_make, jobs, 1, on_progress)
+    made = tuple(result for result in results if isinstance(result, Path))
+    return Report(made, (), tuple(result for result in results if isinstance(result, Skipped)))
+
+
+def _method_beside(clip: Path) -> str:
+    """Return the pitch method of other features in the folder of a clip, or else the default."""
+    for path in sorted(clip.parent.glob(f"*{SUFFIX}")):
+        try:
+            with safe_open(path, framework="pt") as features:
+                return str(features.metadata()["f0_method"])
+        except (OSError, SafetensorError, KeyError, TypeError):
+            continue
+    return ConvertOptions.f0_method
 
 
 def _check_tools(content: str, f0_method: str) -> None:

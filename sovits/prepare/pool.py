@@ -13,6 +13,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
+from sovits.device import free_memory as _free_memory
 from sovits.errors import DatasetError
 
 J = TypeVar("J")
@@ -101,16 +102,3 @@ def _cores() -> int:
             for core in usable
         }
     return len(siblings)
-
-
-def _free_memory() -> int | None:
-    """Return the bytes of memory that are free, or None if this system does not tell."""
-    known = []
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        known.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        known.append(limit - int((group / "memory.current").read_text()))
-    return min(known) if known else None

@@ -28,6 +28,11 @@ def tell_changes(beside: Path, config: Config, on_log: Callable[[str], None]) ->
         known = before.voice.speakers.get(name, row)
         if known != row:
             raise TrainingError.speaker_moved(name, row, known, beside)
+    for name, row in before.voice.speakers.items():
+        heirs = [new for new, taken in config.voice.speakers.items() if taken == row]
+        if name not in config.voice.speakers:
+            after = f" {heirs[0]} begins with it." if heirs else ""
+            on_log(f"Speaker {name} is trained no more; row {row} keeps what it has learnt.{after}")
     changes = list_changes(before, config)
     if changes:
         on_log(f"Changed since this training was last at work: {'; '.join(changes)}.")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sovits.errors import OutputError, TrainingError
+from sovits.train.speakers import fit_rows
 from sovits.train.step import Trainee
 
 PATTERN = re.compile(r"G_(\d+)\.pth")
@@ -189,7 +190,10 @@ def resume(
         elif steps[0] != steps[1]:
             damaged.append((checkpoint, f"its G is of step {steps[0]}, its D of step {steps[1]}"))
         else:
+            rows = fit_rows(generator, trainee.generator)
             _restore(checkpoint, generator, discriminator, trainee)
+            if rows:
+                on_log(rows)
             _go_on(trainee, generator["progress"], process or Progress(), on_log)
             found = checkpoint
             break
@@ -234,14 +238,29 @@ def _set_aside(checkpoint: Checkpoint) -> None:
         path.replace(path.with_name(f"{path.name}.damaged"))
 
 
+def last_batch_size(folder: Path) -> int | None:
+    """Return how many clips each process heard in a step when `folder` was written to last."""
+    for checkpoint in reversed(list_checkpoints(folder)):
+        progress = _progress(checkpoint.generator)
+        if progress is not None:
+            size: int | None = progress.get("batch_size")
+            return size or None
+    return None
+
+
 def _step(path: Path) -> int | None:
     """Return the step at which this program wrote `path`; None if it did not, or not to the end."""
+    step: int | None = (_progress(path) or {}).get("step")
+    return step
+
+
+def _progress(path: Path) -> dict[str, Any] | None:
+    """Return what a file tells of the training that wrote it; None if it cannot be read."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        step: int = content["progress"]["step"]
+        return dict(content["progress"])
     except Exception:  # torch raises many kinds for damaged files
         return None
-    return step
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -321,6 +340,8 @@ def _begin_from(base: Checkpoint, trainee: Trainee, on_log: OnLog) -> None:
         (base.discriminator, trainee.discriminator),
     ):
         content = _read(path)
+        if rows := fit_rows(content, network):
+            on_log(rows)
         state = content.get("average", content["model"])
         on_log(f"Starting from {path.name}: {load_matching(network, state, path)}.")
     trainee.begin_average()

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 
 from sovits.audio.mel import linear_spectrogram
 from sovits.audio.resample import resample
-from sovits.config import Config
+from sovits.config import Config, NativeConfig
 from sovits.errors import DatasetError
 from sovits.models.synthesizer import TrainBatch
+from sovits.train.store import Held, Slice, Store, Stored, check
 from sovits.types import Spectrogram, Wave
 
 FEATURES_SUFFIX = ".features.safetensors"
@@ -39,20 +40,6 @@ class Recording(NamedTuple):
     frames: int
 
 
-class Slice(Protocol):
-    """Part of a stored tensor that is read when it is asked for."""
-
-    def __getitem__(self, key: slice | tuple[int | slice, ...]) -> Tensor: ...
-
-
-class Stored(Slice, Protocol):
-    """A stored tensor."""
-
-    def get_shape(self) -> list[int]:
-        """Return its shape."""
-        ...
-
-
 class Crops(NamedTuple):
     """What one step trains on."""
 
@@ -61,11 +48,11 @@ class Crops(NamedTuple):
     """The segments that are decoded, `[batch, 1, segment_frames * hop_length]`."""
 
 
-def list_recordings(filelist: Path, config: Config) -> list[Recording]:
-    """Return the clips that a file list names, with their speakers.
+def list_clips(filelist: Path) -> list[Path]:
+    """Return the clips that a file list names.
 
     Raises:
-        DatasetError: The list or a features file is missing, or was made with other settings.
+        DatasetError: There is no such list, or it names none.
     """
     if not filelist.is_file():
         raise DatasetError.no_filelist(filelist)
@@ -73,33 +60,54 @@ def list_recordings(filelist: Path, config: Config) -> list[Recording]:
         lines = filelist.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError.not_a_filelist(filelist, "it is not UTF-8 text") from error
+    clips = [Path(line.strip()) for line in lines if line.strip()]
+    if not clips:
+        raise DatasetError.empty_filelist(filelist)
+    return clips
+
+
+def list_recordings(filelist: Path, config: Config) -> list[Recording]:
+    """Return the clips that a file list names, with their speakers.
+
+    Raises:
+        DatasetError: The list or a features file is missing, or was made with other settings.
+    """
     recordings = []
-    for line in lines:
-        if not line.strip():
-            continue
-        clip = Path(line.strip())
+    for clip in list_clips(filelist):
         speaker = config.voice.speakers.get(clip.parent.name)
         if speaker is None:
             raise DatasetError.clip_of_nobody(clip, config.voice.speakers)
-        path = clip.with_name(clip.name + FEATURES_SUFFIX)
-        if not path.is_file():
-            raise DatasetError.no_features(path)
+        path = features_of(clip)
         recordings.append(Recording(path, speaker, _checked_frames(path, config)))
-    if not recordings:
-        raise DatasetError.empty_filelist(filelist)
     return recordings
+
+
+def features_of(clip: Path) -> Path:
+    """Return where the features of a clip are."""
+    return clip.with_name(clip.name + FEATURES_SUFFIX)
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """Return with which settings features were made, and their shapes by name.
+
+    Raises:
+        DatasetError: There are none, or they are damaged.
+    """
+    if not path.is_file():
+        raise DatasetError.no_features(path)
+    try:
+        with safe_open(path, framework="pt") as features:
+            names = {*features.keys(), *STORED}
+            shapes = {name: features.get_slice(name).get_shape() for name in names}
+            return features.metadata() or {}, shapes
+    except (OSError, SafetensorError) as error:
+        raise DatasetError.damaged_features(path, str(error)) from error
 
 
 def _checked_frames(path: Path, config: Config) -> int:
     """Return how many frames `path` holds, once its settings are known to be the voice's."""
     audio = config.voice.audio
-    try:
-        with safe_open(path, framework="pt") as features:
-            found = features.metadata() or {}
-            held = set(features.keys())
-            shapes = {name: features.get_slice(name).get_shape() for name in STORED}
-    except (OSError, SafetensorError) as error:
-        raise DatasetError.damaged_features(path, str(error)) from error
+    found, shapes = read_header(path)
     expected = {
         "content": config.voice.content,
         "sample_rate": str(audio.sample_rate),
@@ -108,12 +116,26 @@ def _checked_frames(path: Path, config: Config) -> int:
     for key, value in expected.items():
         if found.get(key) != value:
             raise DatasetError.other_features(path, key, found.get(key), value)
-    if config.train.others and OF_OTHERS not in held:
+    if config.train.others and OF_OTHERS not in shapes:
         raise DatasetError.other_features(path, OF_OTHERS, "missing", "train.others above 0")
     channels, frames = config.voice.synthesizer.content_channels, int(shapes["f0"][-1])
     if shapes["content"][0] != channels:
         raise DatasetError.other_features(path, "channels", shapes["content"][0], str(channels))
     return frames
+
+
+def long_enough(recordings: Sequence[Recording], config: Config) -> list[Recording]:
+    """Return the clips that hold a segment.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    kept = [r for r in recordings if r.frames >= config.train.segment_frames]
+    if not kept:
+        rate = config.voice.audio.frame_rate
+        longest = max(r.frames for r in recordings) / rate
+        raise DatasetError.clips_too_short(longest, config.train.segment_frames / rate)
+    return kept
 
 
 class Batches(Dataset[Crops]):
@@ -126,21 +148,27 @@ class Batches(Dataset[Crops]):
     Args:
         recordings: The clips.
         config: How they are cut and heard.
+        store: Where features are read; from their files if not given.
         rank: Which of the processes this is.
         ranks: How many there are.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], config: Config, *, rank: int = 0, ranks: int = 1
+        self,
+        recordings: Sequence[Recording],
+        config: Config,
+        *,
+        store: Store | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         train = config.train
         self.audio, self.train = config.voice.audio, train
+        self.store = store or Store([])
+        network = config.voice.synthesizer
+        self.shows_spectra = not isinstance(network, NativeConfig) or network.latent > 0
         self.rank, self.ranks = rank, ranks
-        self.recordings = [r for r in recordings if r.frames >= train.segment_frames]
-        if not self.recordings:
-            longest = max(r.frames for r in recordings) / self.audio.frame_rate
-            needed = train.segment_frames / self.audio.frame_rate
-            raise DatasetError.clips_too_short(longest, needed)
+        self.recordings = long_enough(recordings, config)
         self.epoch = 0
 
     @property
@@ -183,7 +211,7 @@ class Batches(Dataset[Crops]):
         first = rng.randint(0, max(0, total - frames))
         count = min(frames, total)
         segment = rng.randint(0, count - self.train.segment_frames)
-        with safe_open(recording.path, framework="pt") as features:
+        with self.store.open(recording.path) as features:
             wave, spectrogram = self._sound(features.get_slice("wave"), first, count, total)
             content, row = self._heard(features, rng)
             at_rate = content.get_shape()[-1]
@@ -197,7 +225,7 @@ class Batches(Dataset[Crops]):
         held = {"content": stretched, "f0": pitch, "voiced": voiced, "volume": volume}
         return self._cut(recording, held, wave, spectrogram, frames, segment, 1.0)
 
-    def _heard(self, features: Any, rng: random.Random) -> tuple[Stored, tuple[int, ...]]:
+    def _heard(self, features: Held, rng: random.Random) -> tuple[Stored, tuple[int, ...]]:
         """Return content, and which row of it, as the speaker says it or as others would."""
         if not self.train.others or rng.random() >= self.train.others:
             plain: Stored = features.get_slice("content")
@@ -217,7 +245,7 @@ class Batches(Dataset[Crops]):
         # Where the middles of frames lie in the clip, in frames.
         at = first + (torch.arange(count, dtype=torch.float64) + 0.5) * speed
         near = at.long().clamp(max=total - 1)
-        with safe_open(recording.path, framework="pt") as features:
+        with self.store.open(recording.path) as features:
             wave, spectrogram = self._played(features.get_slice("wave"), first, count, total, speed)
             content, row = self._heard(features, rng)
             rate = content.get_shape()[-1] / total
@@ -241,6 +269,9 @@ class Batches(Dataset[Crops]):
         speed: float,
     ) -> Crops:
         """Return a crop of `frames`, of features and sound of as many or fewer."""
+        if not self.store.resident:  # then they were looked at when they were read
+            for name, tensor in held.items():
+                check(recording.path, name, tensor)
         hop, count = self.audio.hop_length, spectrogram.shape[-1]
         missing, begin = frames - count, segment * hop
 
@@ -259,7 +290,9 @@ class Batches(Dataset[Crops]):
             wave[None, None, begin : begin + self.train.segment_frames * hop],
         )
 
-    def _sound(self, stored: Slice, first: int, count: int, total: int) -> tuple[Wave, Spectrogram]:
+    def _sound(
+        self, stored: Stored, first: int, count: int, total: int
+    ) -> tuple[Wave, Spectrogram]:
         """Return a stretch of sound and its spectrogram, computed with what lies around it."""
         hop = self.audio.hop_length
         margin = -(-self.audio.n_fft // (2 * hop))
@@ -268,7 +301,7 @@ class Batches(Dataset[Crops]):
         return self._inner(wave, first - begin, count)
 
     def _played(
-        self, stored: Slice, first: float, count: int, total: int, speed: float
+        self, stored: Stored, first: float, count: int, total: int, speed: float
     ) -> tuple[Wave, Spectrogram]:
         """Return the same of `count` frames played from frame `first` on, without aliasing."""
         hop, rate = self.audio.hop_length, self.audio.sample_rate
@@ -288,8 +321,10 @@ class Batches(Dataset[Crops]):
     def _inner(self, wave: Wave, skip: int, count: int) -> tuple[Wave, Spectrogram]:
         """Return `count` frames of sound and its spectrogram, once `skip` are left out."""
         hop = self.audio.hop_length
-        spectrogram = linear_spectrogram(wave, self.audio)
-        return wave[skip * hop : (skip + count) * hop], spectrogram[:, skip : skip + count]
+        kept = wave[skip * hop : (skip + count) * hop]
+        if not self.shows_spectra:
+            return kept, kept.new_zeros(0, count)
+        return kept, linear_spectrogram(wave, self.audio)[:, skip : skip + count]
 
 
 def _between(stored: Slice, at: Tensor, row: tuple[int, ...] = ()) -> Tensor:

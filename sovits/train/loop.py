@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader
 from sovits.errors import ConfigError, Interrupted
 from sovits.legacy.settings import read_config
 from sovits.train.base import BASE_FILE
+from sovits.train.batch_size import named_if_short
 from sovits.train.checkpoint import list_checkpoints
 from sovits.train.dataset import Crops
 from sovits.train.guard import Guard
 from sovits.train.interruption import Interruption, ignore_in_worker
 from sovits.train.lock import claimed
 from sovits.train.log import Log, OnProgress
-from sovits.train.setup import Training, begin, make_trainee, read_data
+from sovits.train.setup import Mend, Training, begin, make_trainee, read_data
 from sovits.train.step import Objective, averaged, train_step
 from sovits.train.team import Team, make_fabric
 
@@ -51,6 +52,7 @@ def fit(
     tensorboard: bool = False,
     from_scratch: bool = False,
     base: Path = BASE_FILE,
+    mend: Mend | None = None,
     on_log: Callable[[str], None],
     on_progress: OnProgress | None = None,
 ) -> Outcome:
@@ -74,6 +76,8 @@ def fit(
         tensorboard: Write event files for TensorBoard into `model_dir`.
         from_scratch: Begin a new training with random weights, whatever `base` is.
         base: What it begins with otherwise, if that is there and fits the settings.
+        mend: Makes the features of clips again if they are missing or damaged, which is an error
+            if not given.
         on_log: Told one line at a time, in the first process.
         on_progress: Told how far it is, instead of a line now and then.
 
@@ -94,13 +98,13 @@ def fit(
         tell(remark)
     if config.train.precision == "fp16":
         tell("fp16_run: training in bfloat16, which is as fast and cannot overflow.")
-    batches, held_out = read_data(config, team)
+    data = read_data(config, team, mend, tell)
     torch.manual_seed(config.train.seed)  # the same weights in all processes
     trainee = make_trainee(config, team.fabric.device, average=team.leads)
     with team.together(), ExitStack() as held:
         team.lead(lambda: held.enter_context(claimed(model_dir)))
         chosen = None if from_scratch else base
-        training = begin(config, model_dir, team, trainee, batches, held_out, chosen, tell)
+        training = begin(config, model_dir, team, trainee, data, chosen, tell)
         if reset_optimizer and trainee.step:
             trainee.generator_optimizer.state.clear()
             trainee.discriminator_optimizer.state.clear()
@@ -176,9 +180,10 @@ def _train(
         first, due = trainee.step + 1, False
         team.lead(lambda: validate(training.begun_from))
         for crops, whole in steps:
-            terms = train_step(
-                fabric, trainee, objective, crops, arithmetic, update=whole, guard=guard
-            )
+            with named_if_short(len(crops.wave), fabric.device):
+                terms = train_step(
+                    fabric, trainee, objective, crops, arithmetic, update=whole, guard=guard
+                )
             trainee.step += 1
             trainee.position += 1
             telling = trainee.step == first or trainee.step % config.train.log_interval == 0
@@ -201,7 +206,7 @@ def _train(
                 team.lead(lambda: validate(training.next_file()))
             if due or old:
                 guard.settle()
-                path = training.save()
+                path = training.save(on_failure=on_log)
                 if due and not training.gains:
                     return path
                 saved, due = time.monotonic(), False

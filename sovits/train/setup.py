@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from sovits.config import Config
-from sovits.errors import TrainingError
+from sovits.errors import DatasetError, OutputError, TrainingError
 from sovits.legacy.settings import write_config
 from sovits.models.build import make_synthesizer
 from sovits.models.discriminator import Discriminator
 from sovits.train.base import begin_from_base, fits
+from sovits.train.batch_size import find_batch_size
 from sovits.train.changes import tell_changes
 from sovits.train.checkpoint import (
     Progress,
+    last_batch_size,
     prune_checkpoints,
     random_state,
     resume,
     save_checkpoint,
 )
-from sovits.train.dataset import Batches, Recording, list_recordings
+from sovits.train.dataset import (
+    OF_OTHERS,
+    STORED,
+    Batches,
+    Recording,
+    features_of,
+    list_clips,
+    list_recordings,
+    long_enough,
+    read_header,
+)
 from sovits.train.step import Trainee
+from sovits.train.store import Store
 from sovits.train.team import Team
 from sovits.train.validate import Validation
 
@@ -75,8 +88,11 @@ class Training:
         """Return the name of the generator's file that would be written now."""
         return f"G_{self.next_number()}.pth"
 
-    def save(self) -> Path:
+    def save(self, on_failure: Callable[[str], None] | None = None) -> Path:
         """Write a checkpoint, delete those that are too old, and return the generator's file.
+
+        Args:
+            on_failure: Told if it cannot be written, where training may go on all the same.
 
         Raises:
             OutputError: It cannot be written; older ones are as they were.
@@ -87,7 +103,15 @@ class Training:
         train = self.config.train
 
         def write() -> None:
-            save_checkpoint(self.folder, number, self.trainee, train.learning_rate, self.progress)
+            try:
+                save_checkpoint(
+                    self.folder, number, self.trainee, train.learning_rate, self.progress
+                )
+            except OutputError as error:
+                if on_failure is None:
+                    raise
+                on_failure(f"{error} Training goes on, and tries again at the next checkpoint.")
+                return
             prune_checkpoints(self.folder, train.keep_checkpoints, number, kept)
             if validation is not None:
                 validation.saved(path, self.trainee.step)
@@ -125,15 +149,63 @@ def make_trainee(config: Config, device: torch.device, *, average: bool = True) 
     return trainee
 
 
-def read_data(config: Config, team: Team) -> tuple[Batches, list[Recording]]:
-    """Return what one process of a team learns from, and the clips that are held out.
+Mend = Callable[[Sequence[Path]], None]
+"""Makes features of clips again."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training learns from, and what it never does."""
+
+    heard: list[Recording]
+    held_out: list[Recording]
+    store: Store
+
+
+def read_data(config: Config, team: Team, mend: Mend | None, on_log: Callable[[str], None]) -> Data:
+    """Return the clips that the lists name, with what could not be read made again.
+
+    Args:
+        config: Which lists, and of whom.
+        team: The processes that train; the first makes what is damaged again.
+        mend: How to make features again; they are not if not given.
+        on_log: Told one line at a time.
 
     Raises:
-        DatasetError: Features are missing or were made with other settings.
+        DatasetError: Features are missing and cannot be made, or were made with other settings.
     """
-    heard = list_recordings(Path(config.train.training_files), config)
-    batches = Batches(heard, config, rank=team.rank, ranks=team.size)
-    return batches, list_recordings(Path(config.train.validation_files), config)
+    train = config.train
+    lists = Path(train.training_files), Path(train.validation_files)
+    clips = dict.fromkeys(clip for path in lists for clip in list_clips(path))
+    for clip in clips:
+        if clip.parent.name not in config.voice.speakers:
+            raise DatasetError.clip_of_nobody(clip, config.voice.speakers)
+    store = Store([features_of(clip) for clip in clips], team.on_this_machine)
+    broken = _load(clips, config, store)
+    mendable = [clip for clip in broken if clip.is_file()]
+    # Where most are missing, nobody has made them yet, and that is another stage's work.
+    if mend is not None and mendable and 2 * len(mendable) <= len(clips):
+        first = broken[mendable[0]]
+        on_log(f"Features of {len(mendable)} clips are made again, the first because: {first}")
+        team.lead(lambda: mend(mendable))
+        broken = _load(broken, config, store)
+    for error in broken.values():
+        raise error
+    heard, held_out = (list_recordings(path, config) for path in lists)
+    return Data(long_enough(heard, config), held_out, store)
+
+
+def _load(clips: Iterable[Path], config: Config, store: Store) -> dict[Path, DatasetError]:
+    """Read the features of clips, if they fit into memory; return what is wrong with which."""
+    needed = (*STORED, OF_OTHERS) if config.train.others else STORED
+    broken = {}
+    for clip in clips:
+        try:
+            _, shapes = read_header(features_of(clip))
+            store.load(features_of(clip), [name for name in needed if name in shapes])
+        except DatasetError as error:
+            broken[clip] = error
+    return broken
 
 
 def begin(
@@ -141,8 +213,7 @@ def begin(
     folder: Path,
     team: Team,
     trainee: Trainee,
-    batches: Batches,
-    held_out: list[Recording],
+    data: Data,
     base: Path | None,
     on_log: Callable[[str], None],
 ) -> Training:
@@ -153,15 +224,22 @@ def begin(
         folder: Where its checkpoints are.
         team: The processes that train.
         trainee: What learns, with random weights.
-        batches: What this one learns from.
-        held_out: What none of them learns from.
+        data: What they learn from, and what they never do.
         base: What a new training begins with, if that is there and fits.
         on_log: Told one line at a time.
 
     Raises:
         TrainingError: No checkpoint can be read, or none fits the configuration.
     """
-    progress = Progress(team.rank, team.size, batches.train.batch_size)
+    size = _batch_size(config, folder, team, trainee, data, on_log)
+    batches = Batches(
+        data.heard,
+        replace(config, train=replace(config.train, batch_size=size)),
+        store=data.store,
+        rank=team.rank,
+        ranks=team.size,
+    )
+    progress = Progress(team.rank, team.size, size)
     found = team.follow(lambda: resume(folder, trainee, on_log, progress))
     if len(steps := set(team.gather(trainee.step))) > 1:
         raise TrainingError.other_machines(trainee.step, sorted(steps))
@@ -183,8 +261,38 @@ def begin(
     validation = None
     if team.leads:
         heard, device = batches.recordings, team.fabric.device
-        validation = Validation(folder, config, heard, held_out, device, on_log)
+        validation = Validation(folder, config, heard, data.held_out, device, on_log)
         validation.begin(trainee.step, begun_from)
     return Training(
-        config, folder, team, trainee, batches, held_out, progress, by_step, begun_from, validation
+        config,
+        folder,
+        team,
+        trainee,
+        batches,
+        data.held_out,
+        progress,
+        by_step,
+        begun_from,
+        validation,
     )
+
+
+def _batch_size(
+    config: Config,
+    folder: Path,
+    team: Team,
+    trainee: Trainee,
+    data: Data,
+    on_log: Callable[[str], None],
+) -> int:
+    """Return how many clips each process hears in a step, found if nobody says."""
+    if config.train.batch_size:
+        return config.train.batch_size
+    before = last_batch_size(folder)
+    if before:
+        on_log(f"batch_size auto: {before}, as before.")
+        return before
+    found = find_batch_size(config, data.heard, data.store, trainee, team.on_this_machine)
+    found = min(team.gather(found))
+    on_log(f"batch_size auto: {found}.")
+    return found

@@ -158,6 +158,7 @@ def test_train_hands_everything_on(
     calls: list[tuple[Any, ...]] = []
 
     def fit(config: Path, model: Path, *, on_log: Callable[[str], None], **rest: Any) -> None:
+        assert callable(rest.pop("mend"))
         calls.append((config, model, rest))
         on_log("step 1")
 

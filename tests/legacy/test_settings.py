@@ -412,10 +412,22 @@ def test_voices_under_one_row_are_remarked_on() -> None:
     assert any("share a row" in note for note in notes)
 
 
-def test_a_batch_size_to_be_searched_for_is_replaced_and_said_so() -> None:
-    config, notes = config_from_json(altered("train.batch_size", "auto-8"))
-    assert config.train.batch_size == 16
-    assert any("'auto-8'" in note for note in notes)
+@pytest.mark.parametrize("text", ["auto", "auto-8"])
+def test_a_batch_size_may_be_left_to_be_found(text: str) -> None:
+    config, notes = config_from_json(altered("train.batch_size", text))
+    assert config.train.batch_size == 0
+    assert not any("batch_size" in note for note in notes)
+    table = config_to_json(config)
+    assert table["train"]["batch_size"] == "auto"
+    assert config_from_json(table)[0] == config
+
+
+@pytest.mark.parametrize("value", ["16", "many", 0, -1])
+def test_a_batch_size_that_is_none_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"train\.batch_size is"):
+        config_from_json(altered("train.batch_size", value))
+    with pytest.raises(ConfigError, match=r"train\.batch_size is -1"):
+        TrainConfig(batch_size=-1)
 
 
 @pytest.mark.parametrize(

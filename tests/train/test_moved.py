@@ -68,7 +68,7 @@ def glide(folder: Path, frames: int = 200) -> Recording:
 
 def played(folder: Path, seed: int) -> Crops:
     """Return one moved crop of the glide."""
-    config = light_config(folder, moved=1.0, seed=seed, batch_size=1)
+    config = light_config(folder, latent=4, moved=1.0, seed=seed, batch_size=1)
     return Batches([glide(folder)], config)[0]
 
 
@@ -108,6 +108,13 @@ def test_the_spectrogram_is_that_of_the_sound(tmp_path: Path, seed: int) -> None
     here = linear_spectrogram(crops.wave[0, 0], AUDIO)[:, inner]
     whole = crops.batch.spectrogram[0][:, start : start + 8][:, inner]
     torch.testing.assert_close(whole, here, rtol=1e-3, atol=1e-3)
+
+
+def test_spectra_that_no_network_looks_at_are_not_computed(tmp_path: Path) -> None:
+    config = light_config(tmp_path, moved=0.5, batch_size=1)
+    for seed in range(3):
+        chosen = replace(config, train=replace(config.train, seed=seed))
+        assert Batches([glide(tmp_path)], chosen)[0].batch.spectrogram.shape == (1, 0, 16)
 
 
 def test_a_sine_of_any_speed_keeps_its_power_and_its_place(tmp_path: Path) -> None:
