@@ -500,10 +500,10 @@ class WeightsError(SovitsError):
     ) -> Self:
         """`filename` is nowhere on this machine, and cannot be fetched."""
         reason = f" ({because})" if because else ""
+        otherwise = f", or install {instead}" if instead else ""
         return cls(
             f"{filename} is not on this machine and cannot be fetched{reason}. "
-            f"Get it from {source} and put it in {folder}"
-            + (f", or install {instead}." if instead else ".")
+            f"Get it from {source} and put it in {folder}{otherwise}."
         )
 
     @classmethod

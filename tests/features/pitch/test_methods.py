@@ -10,6 +10,8 @@ import torch
 from _pytest.mark import ParameterSet
 from sung import cents, vowel
 
+from sovits.cli.pre_hubert import PreHubert
+from sovits.config import ConvertOptions
 from sovits.errors import PitchError, WeightsError
 from sovits.features.pitch import PITCH_METHODS, load_pitch_extractor
 
@@ -201,6 +203,15 @@ def test_the_hum_in_a_pause_is_as_quiet_as_the_recording_says(name: str) -> None
 def test_methods_that_voices_of_others_were_trained_with_hear_what_they_always_heard() -> None:
     untouched = {"crepe", "harvest", "dio", "pm", "rmvpe"}
     assert {name for name in PITCH_METHODS if not PITCH_METHODS[name].levelled} == untouched
+
+
+def test_voices_are_made_and_sung_by_the_method_that_native_voices_need() -> None:
+    """It is in the package, and hears nearly all of the 40 to 2000 Hz that they sing."""
+    spec = PITCH_METHODS[ConvertOptions().f0_method]
+    assert spec.name == PreHubert().f0_method == "swift"
+    assert not spec.needs
+    assert spec.lowest < 50
+    assert spec.highest > 2000
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
