@@ -16,6 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 28
 MOST_DOTS = 60
 SETTLED = 0.2
 """Share of the points at the beginning that may lie outside the picture."""
+FAR = 3.0
+"""How many times the range of the others they have to make it before they do."""
 
 Point = tuple[float, float]
 
@@ -103,9 +105,11 @@ def seconds_at(step: float, times: Sequence[Point]) -> float:
 
 
 def _range(values: Sequence[float], reference: float | None) -> tuple[float, float]:
-    """Return between which values to draw; the first may lie outside, when there are many."""
-    settled = list(values[int(len(values) * SETTLED) :] if len(values) > 4 else values)
+    """Return between which values to draw; the first may lie outside, if they are far away."""
+    settled = values[int(len(values) * SETTLED) :] if len(values) > 4 else values
     low, high = min(settled), max(settled)
+    if max(values) - min(values) <= FAR * (high - low):
+        low, high = min(values), max(values)
     span = high - low
     if reference is not None and low - 2 * span <= reference <= high + 2 * span:
         low, high = min(low, reference), max(high, reference)

@@ -102,8 +102,13 @@ def choose(
         return None
     keys = _common(kept)
     best = max(kept, key=lambda e: (points(e.values, keys), e.step))
-    since = " since the discriminators took part" if len(kept) < len(found) else ""
-    return Best(best, _because(best, kept, keys, since))
+    # Those whose files are gone had fewer points, unless somebody else has deleted them.
+    ever = _comparable([e for e in evaluations if e.step], adversarial_from)
+    ever = [e for e in ever if all(key in e.values for key in keys)]
+    which = " since the discriminators took part" if 0 < adversarial_from < best.step else ""
+    if any(points(e.values, keys) > points(best.values, keys) for e in ever):
+        ever, which = kept, f"{which} and still there"
+    return Best(best, _because(best, ever, keys, which))
 
 
 def points(values: Values, keys: Sequence[str]) -> float:
@@ -210,12 +215,12 @@ def _common(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _because(
-    best: Evaluation, others: Sequence[Evaluation], keys: Sequence[str], since: str
+    best: Evaluation, others: Sequence[Evaluation], keys: Sequence[str], which: str
 ) -> str:
     """Return in what an evaluation is ahead of others, and in what it is behind."""
     if len(others) == 1:
         shown = ", ".join(f"{_lower(MEASURES[k].title)} {number(best.values[k], k)}" for k in keys)
-        return f"it is the only one that was evaluated{since} ({shown})"
+        return f"it is the only one that was evaluated{which} ({shown})"
     first, behind = [], []
     for key in keys:
         leader = max(others, key=lambda e: e.values[key] / MEASURES[key].point)
@@ -232,7 +237,7 @@ def _because(
         parts.append(f"none has a better {_listed(first, 'or')}")
     if behind:
         parts.append(f"others are better in {_listed(behind, 'and')}, but not in all together")
-    return f"it has the most points of the {len(others)} evaluated{since}: {'; '.join(parts)}"
+    return f"it has the most points of the {len(others)} evaluated{which}: {'; '.join(parts)}"
 
 
 def _listed(parts: Sequence[str], last: str) -> str:

@@ -107,6 +107,16 @@ def test_why_is_told_in_numbers() -> None:
     late = choose([at(1), at(30)], everything, adversarial_from=20)
     assert late is not None
     assert "the only one that was evaluated since the discriminators took part (" in late.because
+    gone = choose(
+        [at(5, 0.1, similarity=0.9, voicing_f1=0.9), *evaluations], lambda name: name != "G_5.pth"
+    )
+    assert gone is not None
+    assert "most points of the 3 evaluated and still there: " in gone.because
+    pruned = choose(
+        [at(5, 2.0, similarity=0.1, voicing_f1=0.1), *evaluations], lambda name: name != "G_5.pth"
+    )
+    assert pruned is not None
+    assert "most points of the 4 evaluated: none" in pruned.because
     first = choose([at(1, 0.9, dnsmos=2.0), at(2, 0.8, dnsmos=3.0)], everything)
     assert first is not None
     assert first.because.endswith(
