@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,16 @@ from sovits.errors import Interrupted, TrainingError
 from sovits.train import fit
 from sovits.train.checkpoint import list_checkpoints
 from sovits.train.interruption import ASKING, ignore_in_worker
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Let signals be heard that a shell has this process ignore, as it does in the background."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, default) for number, default in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def at_step(step: int, *signals: int) -> Callable[[str], None]:
