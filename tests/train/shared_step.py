@@ -75,6 +75,7 @@ def main() -> None:
     kept |= {"terms": terms, "heard": team.gather(heard), "size": team.size}
     if team.leads:
         torch.save(kept, out)
+    team.close()  # or a thread of the group may outlive what it works for, at the exit
 
 
 if __name__ == "__main__":
