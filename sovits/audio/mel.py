@@ -13,6 +13,9 @@ from sovits.types import Mel, Spectrogram, Wave
 
 FLOOR = 1e-5  # magnitude below which a mel band counts as silent
 POWER_FLOOR = 1e-6  # keeps the root differentiable at silence; trained voices expect this value
+VOCODER_MEL = AudioConfig(n_mels=128, mel_min=40.0, mel_max=16_000.0)
+"""The mel spectrogram that vocoders hear and refiners make."""
+VOCODER_POWER_FLOOR = 1e-9
 
 # Slaney's scale (Auditory Toolbox, 1998): linear up to the knee, logarithmic above it.
 HZ_PER_MEL = 200 / 3
@@ -21,7 +24,12 @@ KNEE_MEL = KNEE_HZ / HZ_PER_MEL
 LOG_STEP = math.log(6.4) / 27
 
 
-def linear_spectrogram(wave: Wave, audio: AudioConfig, window: Tensor | None = None) -> Spectrogram:
+def linear_spectrogram(
+    wave: Wave,
+    audio: AudioConfig,
+    window: Tensor | None = None,
+    power_floor: float = POWER_FLOOR,
+) -> Spectrogram:
     """Return the magnitude of each bin and frame.
 
     Frame `i` is centred on sample `(i + 1/2) * hop_length`. At its ends the wave is mirrored, again
@@ -31,6 +39,7 @@ def linear_spectrogram(wave: Wave, audio: AudioConfig, window: Tensor | None = N
         wave: `[..., samples]`.
         audio: Rates and window.
         window: `[n_fft]`, a Hann window if not given.
+        power_floor: Added to the power of each bin.
 
     Returns:
         `[..., bins, frames]`, with `frames = samples // hop_length`.
@@ -50,7 +59,7 @@ def linear_spectrogram(wave: Wave, audio: AudioConfig, window: Tensor | None = N
         center=False,
         return_complex=True,
     )
-    magnitude = (torch.view_as_real(spectrum).square().sum(-1) + POWER_FLOOR).sqrt()
+    magnitude = (torch.view_as_real(spectrum).square().sum(-1) + power_floor).sqrt()
     return magnitude.reshape(*wave.shape[:-1], audio.n_bins, -1)
 
 
@@ -83,6 +92,8 @@ def mel_filters(audio: AudioConfig) -> Tensor:
 class LogMel(nn.Module):
     """Natural-log mel spectrogram, always in float32.
 
+    `LogMel(VOCODER_MEL, VOCODER_POWER_FLOOR)` is that of vocoders and refiners.
+
     >>> log_mel = LogMel(AudioConfig(sample_rate=16_000, hop_length=160, n_fft=640, n_mels=40))
     >>> list(log_mel(torch.zeros(2, 1600)).shape)
     [2, 40, 10]
@@ -91,15 +102,15 @@ class LogMel(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, audio: AudioConfig) -> None:
+    def __init__(self, audio: AudioConfig, power_floor: float = POWER_FLOOR) -> None:
         super().__init__()
-        self.audio = audio
+        self.audio, self.power_floor = audio, power_floor
         self.register_buffer("window", torch.hann_window(audio.n_fft), persistent=False)
         self.register_buffer("filters", mel_filters(audio), persistent=False)
 
     def forward(self, wave: Wave) -> Mel:
         """Return `[..., n_mels, frames]` of `wave` `[..., samples]`."""
-        return self.from_linear(linear_spectrogram(wave, self.audio, self.window))
+        return self.from_linear(linear_spectrogram(wave, self.audio, self.window, self.power_floor))
 
     def from_linear(self, spectrogram: Spectrogram) -> Mel:
         """Return `[..., n_mels, frames]` of a linear spectrogram `[..., bins, frames]`."""

@@ -10,7 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sovits.audio.mel import LogMel, hz_to_mel, linear_spectrogram, mel_filters, mel_to_hz
+from sovits.audio.mel import (
+    VOCODER_MEL,
+    VOCODER_POWER_FLOOR,
+    LogMel,
+    hz_to_mel,
+    linear_spectrogram,
+    mel_filters,
+    mel_to_hz,
+)
 from sovits.audio.pad import reflect
 from sovits.config import AudioConfig
 from sovits.errors import AudioError
@@ -148,3 +156,16 @@ def test_mirrors_as_numpy_does(samples: int, left: int, right: int) -> None:
 def test_nothing_cannot_be_mirrored() -> None:
     with pytest.raises(AudioError, match="holds 0 samples"):
         reflect(torch.zeros(2, 0), 1, 1)
+
+
+def test_vocoders_hear_a_tone_in_its_band_and_silence_at_the_floor() -> None:
+    log_mel = LogMel(VOCODER_MEL, VOCODER_POWER_FLOOR)
+    heard = log_mel(0.5 * tone(60 * 44_100 / 2048, VOCODER_MEL, 44_100))[:, 40]
+    # A Hann window of N samples makes N / 4 of an amplitude of 1, and half of it beside that.
+    spectrum = torch.zeros(VOCODER_MEL.n_bins)
+    spectrum[59:62] = 0.5 * 2048 / 4 * torch.tensor([0.5, 1.0, 0.5])
+    expected = (mel_filters(VOCODER_MEL) @ spectrum).clamp(min=1e-5).log()
+    loud = expected > -2
+    torch.testing.assert_close(heard[loud], expected[loud], atol=1e-4, rtol=0)
+    assert loud.any()
+    assert log_mel(torch.zeros(44_100)).max() == pytest.approx(math.log(1e-5))
