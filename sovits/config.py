@@ -17,6 +17,7 @@ T = TypeVar("T")
 DecoderKind = Literal["hifi-gan", "istft", "ms-istft", "mb-istft", "harmonic"]
 StereoMode = Literal["mono", "side", "both"]
 Precision = Literal["auto", "fp32", "bf16"]
+Sampler = Literal["auto", "euler", "ddim", "dpm++", "ddpm"]
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,46 @@ class NativeConfig:
 
     def samples_per_frame(self) -> None:
         """Return None: it makes any number of samples of a frame."""
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Shape of the vocoder of this project, which has the head of the light synthesizer."""
+
+    architecture: Literal["sovits-vocoder"] = "sovits-vocoder"
+    """Which network this describes; files tell by it."""
+    width: int = 320
+    """Channels of the network."""
+    blocks: int = 8
+    """Blocks of the network; the first ones look ahead."""
+    kernel_size: int = 7
+    """Frames that one block sees."""
+    expansion: int = 3
+    """Factor on the width inside a block."""
+    look_ahead: int = 4
+    """Frames of the future that the sound of a frame depends on; 4 is the least."""
+    harmonic_bands: int = 128
+    """Points of the envelope that shapes the harmonics."""
+    noise_bands: int = 64
+    """Points of the envelope that shapes the noise."""
+
+    harmonics: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("width", 1),
+            ("blocks", 1),
+            ("kernel_size", 2),
+            ("expansion", 1),
+            ("look_ahead", 4),
+            ("harmonic_bands", 2),
+            ("noise_bands", 2),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError.wrong_value(name, getattr(self, name), f"at least {least}")
+        most = 2 + self.blocks * (self.kernel_size - 1)
+        if self.look_ahead > most:
+            raise ConfigError.wrong_value("look_ahead", self.look_ahead, f"at most {most}")
 
 
 @dataclass(frozen=True)
@@ -373,6 +414,20 @@ class ConvertOptions:
     """Seed of the noise in the synthesis; the same seed gives the same sound."""
     precision: Precision = "fp32"
     """Arithmetic of the synthesizer, and of sovits-content; auto: bf16 where that is faster."""
+    refine: float = 0.0
+    """How much noise a refiner adds to the sound and takes out again, 0 to 1; 0 is no refiner."""
+    refiner: str | None = None
+    """Refiner: ours, or model_*.pt of so-vits-svc 4.1; the one beside the voice if not given."""
+    refiner_config: str | None = None
+    """Settings of a model_*.pt; diffusion.yaml or config.yaml beside it if not given."""
+    refine_steps: int | None = None
+    """Times that the refiner's network is asked; its own number if not given."""
+    sampler: Sampler = "auto"
+    """How noise is taken out: ddim, dpm++ or ddpm with refiners of so-vits-svc, else euler."""
+    only_refiner: bool = False
+    """Leave the synthesizer out: the refiner draws all from noise, if it has learnt to."""
+    vocoder: str | None = None
+    """Vocoder that sings what a refiner draws; the bundled one if not given."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -384,12 +439,15 @@ class ConvertOptions:
             ("pad_seconds", 0.0, 10.0),
             ("silence_seconds", 0.05, 60.0),
             ("silence_db", -200.0, 0.0),
+            ("refine", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError.wrong_value(name, value, f"between {low:g} and {high:g}")
-        for name, kind in (("stereo", StereoMode), ("precision", Precision)):
+        for name, kind in (("stereo", StereoMode), ("precision", Precision), ("sampler", Sampler)):
             typed(kind, getattr(self, name), name)
+        if self.refine_steps is not None and not 1 <= self.refine_steps <= 1000:
+            raise ConfigError.wrong_value("refine_steps", self.refine_steps, "between 1 and 1000")
         if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
             raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
 

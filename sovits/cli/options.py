@@ -49,6 +49,14 @@ FLAGS: dict[str, Flag] = {
     "max_piece_seconds": Flag(("-mc", "--max-piece-seconds"), name="max-chunk-seconds"),
     "pad_seconds": Flag(("-p",)),
     "output_rate": Flag(metavar="HZ"),
+    "refine": Flag(("-rf",), metavar="STRENGTH"),
+    "refiner": Flag(("-dm", "--refiner"), name="diffusion-model-path", metavar="PATH"),
+    "refiner_config": Flag(
+        ("-dc", "--refiner-config"), name="diffusion-config-path", metavar="PATH"
+    ),
+    "refine_steps": Flag(metavar="N"),
+    "only_refiner": Flag(("-od", "--only-refiner"), name="only-diffusion"),
+    "vocoder": Flag(metavar="PATH"),
 }
 """Flags that are not only the option's name, by option; those of so-vits-svc-fork among them."""
 
