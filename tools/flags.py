@@ -34,6 +34,7 @@ from sovits.legacy.keys import DEAD, NATIVE, REQUIRED, SETTINGS
 from sovits.legacy.presets import PRESETS
 from sovits.legacy.settings import config_from_json, config_to_json
 from sovits.prepare.filelists import BEST_ENCODER, BUNDLED_ENCODER
+from sovits.prepare.lengths import LENGTHS, of_length
 from sovits.weights import WeightsFile
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -164,7 +165,7 @@ def settings(head: str = "key of config.json", kind: str | None = None) -> str:
 
 
 def presets() -> str:
-    """Return what the presets of `svc pre-config` set differently from one another."""
+    """Return what the types of `svc pre-config` set differently from one another."""
     made = {
         name: config_to_json(make(BUNDLED_ENCODER if name == NATIVE else BEST_ENCODER, {"a": 0}))
         for name, make in PRESETS.items()
@@ -178,7 +179,26 @@ def presets() -> str:
             ]
             if len({value for value in values if value != "–"}) > 1:
                 rows.append((code(f"{section}.{key}"), *values))
-    return table(("preset sets", *map(code, made)), *rows)
+    return table(("type sets", *map(code, made)), *rows)
+
+
+def lengths() -> str:
+    """Return what the presets of `svc pre-config` set, for 60 clips of the usual type and another.
+
+    Types of the fork stand for all that are not light.
+    """
+    keys = ("eval_interval", "epochs", "patience", "average", "keep_ckpts")
+    kinds = {"light": (NATIVE, BUNDLED_ENCODER), "others": ("so-vits-svc-4.0v1", BEST_ENCODER)}
+    made = {
+        (kind, name): config_to_json(of_length(PRESETS[preset](encoder, {"a": 0}), name, 60))
+        for kind, (preset, encoder) in kinds.items()
+        for name in LENGTHS
+    }
+    rows = [
+        (code(f"train.{key}"), *(as_json(table["train"][key]) for table in made.values()))
+        for key in keys
+    ]
+    return table(("preset sets", *(f"{code(name)}, {kind}" for kind, name in made)), *rows)
 
 
 def unheeded() -> str:
@@ -299,6 +319,7 @@ TABLES: dict[str, list[Callable[[], str]]] = {
         *(partial(flags, name) for name in COMMANDS if options(name)),
         settings,
         partial(settings, "key of config.json of sovits-native", NATIVE),
+        lengths,
         presets,
         unheeded,
         pitch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -22,10 +22,12 @@ class PreConfig:
     """Folder for the lists."""
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration to write."""
-    config_type: Annotated[str, arg(aliases=("-t",), metavar="PRESET")] = "sovits-native"
+    config_type: Annotated[str, arg(aliases=("-t",), metavar="TYPE")] = "sovits-native"
     """sovits-native, sovits-small, so-vits-svc-4.0v1, so-vits-svc-4.0v1-legacy or quickvc."""
     speech_encoder: Annotated[str | None, arg(metavar="NAME")] = None
-    """Content encoder; else sovits-content, or contentvec-768l12 if here and the preset may."""
+    """Content encoder; else sovits-content, or contentvec-768l12 if here and the type may."""
+    preset: Annotated[Literal["quick", "standard", "best"], arg(aliases=("-p",))] = "standard"
+    """How long training goes on: quick ends early, best tries three times as long to get better."""
 
     def run(self) -> int:
         """Write the files."""
@@ -38,6 +40,7 @@ class PreConfig:
             self.config_path,
             self.config_type,
             self.speech_encoder,
+            self.preset,
         )
         for skipped in lists.skipped:
             note(f"skipped {skipped}")
@@ -60,5 +63,8 @@ class PreConfig:
                 f"{BEST_ENCODER} is not on this machine; "
                 f"--speech-encoder {BEST_ENCODER} fetches it."
             )
+        train = lists.config.train
+        ends = f"after {train.epochs} epochs, or " if self.preset == "quick" else ""
+        note(f"Training ends {ends}when {train.patience} evaluations have gained nothing.")
         print(self.config_path)
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -26,7 +27,10 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 @dataclass(frozen=True)
 class Train:
-    """Train a voice, or go on with a training (step 4 of 4; can be interrupted)."""
+    """Train a voice, or go on with a training (step 4 of 4; can be interrupted).
+
+    How it learns stands in the configuration; docs/config.md has every key.
+    """
 
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration; a copy of it is kept beside the checkpoints."""
@@ -38,6 +42,8 @@ class Train:
     """Go on with fresh optimizers."""
     max_steps: Annotated[int | None, arg(metavar="N")] = None
     """Stop, and save, when this many steps are done in all."""
+    max_time: Annotated[str | None, arg(metavar="TIME")] = None
+    """Stop, and save, after so long: 90s, 30m, 2h, 1h30m."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
     devices: Annotated[int | None, arg(metavar="N")] = None
@@ -46,13 +52,14 @@ class Train:
     """Begin a new training with random weights, even if there is a bundled base for it."""
 
     def run(self) -> int:
-        """Train until all epochs are over, `max_steps` are done, or someone interrupts."""
+        """Train until all epochs, `max_steps` or `max_time` are over, or someone interrupts."""
         if not self.config_path.is_file():
             raise ConfigError.no_file(self.config_path)
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError.wrong_value("--max-steps", self.max_steps, "at least 1")
         if self.devices is not None and self.devices < 1:
             raise ConfigError.wrong_value("--devices", self.devices, "at least 1")
+        seconds = None if self.max_time is None else seconds_of(self.max_time)
         needed = ("lightning_fabric", *(["tensorboard"] if self.tensorboard else []))
         for package in needed:
             if find_spec(package) is None:
@@ -74,6 +81,7 @@ class Train:
                     self.model_path,
                     reset_optimizer=self.reset_optimizer,
                     max_steps=self.max_steps,
+                    max_seconds=seconds,
                     device=None if self.device == "auto" else self.device,
                     devices=self.devices,
                     tensorboard=self.tensorboard,
@@ -99,6 +107,25 @@ class Train:
         with counter("Features") as move:
             report = remake_features(clips, config.voice, device=device, on_progress=move)
         tell(report, "features files")
+
+
+def seconds_of(text: str) -> float:
+    """Return how long a time such as `90s`, `30m`, `2h` or `1h30m` is.
+
+    >>> [seconds_of(text) for text in ("90s", "30m", "1.5h", "1h30m", "1H 30M")]
+    [90.0, 1800.0, 5400.0, 5400.0, 5400.0]
+
+    Raises:
+        ConfigError: It is none, or no time at all.
+    """
+    number = r"(\d{1,6}(?:\.\d{1,3})?)"
+    pattern = rf"(?:{number}h)?\s*(?:{number}m(?:in)?)?\s*(?:{number}s)?"
+    match = re.fullmatch(pattern, text.strip().lower())
+    parts = match.groups(default="0") if match else ("0",)
+    seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not seconds:
+        raise ConfigError.wrong_value("--max-time", text, "a time such as 90s, 30m, 2h or 1h30m")
+    return seconds
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from sovits.features.content import CONTENT
 from sovits.legacy.keys import NATIVE
 from sovits.legacy.presets import PRESETS
 from sovits.legacy.settings import write_config
+from sovits.prepare.lengths import STANDARD, of_length
 from sovits.prepare.recordings import Recording, find_clips
 from sovits.prepare.report import Skipped
 from sovits.prepare.resample import SHORTEST
@@ -53,7 +54,12 @@ class Lists:
 
 
 def write_lists(
-    dataset: Path, filelists: Path, config_path: Path, preset: str, encoder: str | None = None
+    dataset: Path,
+    filelists: Path,
+    config_path: Path,
+    preset: str,
+    encoder: str | None = None,
+    length: str = STANDARD,
 ) -> Lists:
     """Write `train.txt`, `val.txt`, `test.txt` and the configuration.
 
@@ -67,10 +73,11 @@ def write_lists(
         config_path: Configuration to write; one that is there already is kept beside it.
         preset: One of `PRESETS`.
         encoder: Content encoder; if not given, the best whose weights are on this machine.
+        length: One of `LENGTHS`.
 
     Raises:
         DatasetError: There are no clips, or a speaker has too few.
-        ConfigError: There is no such preset.
+        ConfigError: There is no such preset or length.
         WeightsError: There is no such content encoder.
     """
     if preset not in PRESETS:
@@ -91,6 +98,7 @@ def write_lists(
             raise DatasetError.too_few_clips(speaker, len(paths), FEWEST)
     train, held_out, shared = _split(clips, read_sources(dataset))
     made = PRESETS[preset](encoder, {name: i for i, name in enumerate(sorted(clips))})
+    made = of_length(made, length, len(train))
     lists = {name: filelists / f"{name}.txt" for name in ("train", "val", "test")}
     config = replace(
         made,

@@ -183,8 +183,8 @@ def test_the_other_commands_take_the_forks_flags() -> None:
         Path("a"), Path("b"), 2, True, "dio", "cpu"
     )
     assert typed("pre-hubert", "-nf").force_rebuild is False
-    assert typed("train -c a -m b -t -r --max-steps 9 -d cpu") == Train(
-        Path("a"), Path("b"), True, True, 9, "cpu"
+    assert typed("train -c a -m b -t -r --max-steps 9 --max-time 5m -d cpu") == Train(
+        Path("a"), Path("b"), True, True, 9, "5m", "cpu"
     )
     assert typed("train", "-nt").tensorboard is False
     assert typed("train").model_path == LOGS
