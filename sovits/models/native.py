@@ -106,8 +106,8 @@ class NativeSynthesizer(nn.Module):
         frames, ahead = content.shape[-1], self.config.look_ahead
         first, last, _ = (kept or slice(None)).indices(frames)
         source = None if deterministic else noise or NoiseSource()
-        said, pitch, heard = (_prolonged(x, ahead) for x in (content, f0, voiced))
-        loudness = None if volume is None else _prolonged(volume, ahead)
+        said, pitch, heard = (prolonged(x, ahead) for x in (content, f0, voiced))
+        loudness = None if volume is None else prolonged(volume, ahead)
         past, parts = None, []
         for begin in range(0, frames + ahead, CHUNK):
             now = slice(begin, begin + CHUNK)
@@ -174,7 +174,7 @@ class NativeSynthesizer(nn.Module):
         g = self.emb_g(batch.speaker)
         given = (batch.content, batch.f0, batch.voiced, batch.volume)
         x, _ = self.prior(
-            self._inputs(*(_prolonged(x, ahead) for x in given)),
+            self._inputs(*(prolonged(x, ahead) for x in given)),
             shift=self.prior_speaker(g)[:, None],
         )
         x = x[:, ahead:]
@@ -185,10 +185,7 @@ class NativeSynthesizer(nn.Module):
             change, prior, posterior, z_prior = self.latent(x, g, batch.spectrogram)
             x = x + change
         x, _ = self.decoder(x, shift=self.decoder_speaker(g)[:, None])
-        steps = torch.arange(-MARGIN, segment_frames + MARGIN, device=x.device)
-        index = (batch.start[:, None] + steps).clamp(0, x.shape[1] - 1)
-        x = x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
-        f0 = batch.f0.gather(1, index)
+        x, f0 = segment(batch.start, segment_frames, x, batch.f0)
         with torch.autocast(x.device.type, enabled=False):
             shapes: Shapes = self.shaper.shapes(self.norm(x.float()))
             phase = torch.rand(len(f0), device=f0.device)
@@ -218,6 +215,23 @@ def pitch_code(f0: F0) -> Tensor:
     return torch.exp(-0.5 * (place[..., None] - notes).square())
 
 
-def _prolonged(x: Tensor, frames: int) -> Tensor:
+def segment(start: Tensor, frames: int, *inputs: Tensor) -> list[Tensor]:
+    """Return the frames of a segment of each clip, and `MARGIN` more on either side.
+
+    Args:
+        start: First frame, int64, `[batch]`.
+        frames: Length.
+        inputs: `[batch, frames, ...]`; their ends are repeated.
+    """
+    steps = torch.arange(-MARGIN, frames + MARGIN, device=start.device)
+    index = (start[:, None] + steps).clamp(0, inputs[0].shape[1] - 1)
+    picked = []
+    for x in inputs:
+        place = index.view(*index.shape, *[1] * (x.dim() - 2))
+        picked.append(x.gather(1, place.expand(*index.shape, *x.shape[2:])))
+    return picked
+
+
+def prolonged(x: Tensor, frames: int) -> Tensor:
     """Return `x` with its last frame repeated."""
     return torch.cat([x, x[..., -1:].expand(*x.shape[:-1], frames)], dim=-1)

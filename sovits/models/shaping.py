@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sovits.config import AudioConfig, NativeConfig
+from sovits.config import AudioConfig, NativeConfig, VocoderConfig
 from sovits.convnext import Frames
 from sovits.models.decoders.source import frame_phases
 from sovits.models.noise import NoiseSource
@@ -59,7 +59,7 @@ class Shaper(nn.Module):
     window: Tensor
     noise_window: Tensor
 
-    def __init__(self, config: NativeConfig, audio: AudioConfig) -> None:
+    def __init__(self, config: NativeConfig | VocoderConfig, audio: AudioConfig) -> None:
         super().__init__()
         self.config, self.audio = config, audio
         bands, noise_bands = config.harmonic_bands, config.noise_bands
@@ -70,9 +70,15 @@ class Shaper(nn.Module):
         self.register_buffer("window", torch.hann_window(audio.n_fft), persistent=False)
         self.register_buffer("noise_window", torch.hann_window(self.noise_fft), persistent=False)
 
-    def shapes(self, x: Frames) -> Shapes:
-        """Map `[batch, frames, width]` to gains."""
-        out = self.head(x).clamp(MIN_GAIN, MAX_GAIN)
+    def shapes(self, x: Frames, around: Tensor | None = None) -> Shapes:
+        """Map `[batch, frames, width]` to gains.
+
+        Args:
+            x: Activations.
+            around: Added to what the network tells, `[batch, frames, bands of both]`.
+        """
+        told = self.head(x) if around is None else self.head(x) + around
+        out = told.clamp(MIN_GAIN, MAX_GAIN)
         harmonics, noise = out.split(
             [self.config.harmonic_bands, out.shape[-1] - self.config.harmonic_bands], -1
         )
