@@ -278,6 +278,11 @@ class AudioError(SovitsError):
         return cls(f"{path} is not a folder, but -re needs one. Name a folder, or leave -re out.")
 
     @classmethod
+    def none_named(cls) -> Self:
+        """No sound file was named."""
+        return cls("There is nothing to work on. Name sound files, or folders that hold some.")
+
+    @classmethod
     def none_in_folder(cls, path: Path) -> Self:
         """There is nothing to convert in a folder."""
         return cls(f"{path} holds no sound file to convert. Results (.out.wav) are left out.")

@@ -121,6 +121,16 @@ def check_f0_method(name: str) -> str:
     return name
 
 
+def check_between(flag: str, value: float, low: float, high: float) -> None:
+    """Refuse a number that is too small or too large.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if not low <= value <= high:
+        raise ConfigError.wrong_value(flag, value, f"between {low:g} and {high:g}")
+
+
 def check_jobs(n_jobs: int) -> int | None:
     """Return a number of processes, or None for as many as there should be.
 

@@ -17,6 +17,8 @@ from sovits.cli.infer import Infer
 from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
+from sovits.cli.pre_split import PreSplit
+from sovits.cli.separate import Separate
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
 from sovits.cli.train_index import TrainIndex
@@ -33,12 +35,14 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "infer": Infer,
+    "pre-split": PreSplit,
     "pre-resample": PreResample,
     "pre-config": PreConfig,
     "pre-hubert": PreHubert,
     "train": Train,
     "train-index": TrainIndex,
     "train-cluster": TrainCluster,
+    "separate": Separate,
     "export": Export,
     "evaluate": Evaluate,
     "voices": Voices,
@@ -46,7 +50,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 }
 """Every command by the name that is typed."""
 
-ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-split", "pre-sd", "pre-classify"})
+ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-sd", "pre-classify"})
 """Commands of so-vits-svc-fork that are not here."""
 
 # Short ways to say no, as the fork has them; what is said no to has its long name.

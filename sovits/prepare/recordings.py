@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sovits.audio.io import AUDIO_SUFFIXES
 from sovits.errors import DatasetError
 from sovits.prepare.report import Skipped
 
@@ -26,6 +27,32 @@ class Found(NamedTuple):
 
     recordings: list[Recording]
     skipped: list[Skipped]
+
+
+class Sounds(NamedTuple):
+    """Sound files of whomever, in a folder and its subfolders."""
+
+    paths: list[Path]
+    skipped: list[Skipped]
+
+
+def sound_files(folder: Path) -> Sounds:
+    """Return the sound files in `folder` and below it, known by their suffixes.
+
+    Raises:
+        DatasetError: There is no such folder, or no sound in it.
+    """
+    if not folder.is_dir():
+        raise DatasetError.no_folder_of_sounds(folder)
+    paths, skipped = [], []
+    for path in _files(folder):
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            paths.append(path)
+        else:
+            skipped.append(Skipped(path, "not a sound file, by its name"))
+    if not paths:
+        raise DatasetError.no_sounds(folder, len(skipped))
+    return Sounds(paths, skipped)
 
 
 def find_recordings(folder: Path, suffixes: frozenset[str]) -> Found:

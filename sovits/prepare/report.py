@@ -28,5 +28,7 @@ class Report:
     """Files that were there already and are still right."""
     skipped: tuple[Skipped, ...] = ()
     """Files left out, with the reason."""
+    damaged: tuple[Skipped, ...] = ()
+    """Those of them that are sounds, but cannot be read."""
     stale: tuple[Path, ...] = ()
     """Files of an earlier run that no recording stands behind any more."""
