@@ -21,8 +21,8 @@ from sovits.train.interruption import ASKING, ignore_in_worker
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Let signals be heard that a shell has this process ignore, as it does in the background."""
-    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    """Let signals be heard that a shell has this process ignore, as it does in the background or by nohup."""
+    defaults = dict.fromkeys(ASKING, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
     before = {number: signal.signal(number, default) for number, default in defaults.items()}
     yield
     for number, handler in before.items():
