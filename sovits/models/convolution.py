@@ -87,9 +87,17 @@ class NormedConv1d(_Normed):
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding = (kernel_size - 1) * dilation // 2 if padding is None else padding
 
-    def forward(self, x: Tensor, memo: Memo | None = None) -> Tensor:
-        """Map `[batch, n_in, time]` to `[batch, n_out, time // stride]`."""
-        kernel = self.kernel()
+    def forward(
+        self, x: Tensor, memo: Memo | None = None, *, kernel: Tensor | None = None
+    ) -> Tensor:
+        """Map `[batch, n_in, time]` to `[batch, n_out, time // stride]`.
+
+        Args:
+            x: What is convolved.
+            memo: Transformed kernels.
+            kernel: `self.kernel()`, from who needs it more than once.
+        """
+        kernel = self.kernel() if kernel is None else kernel
         if self.stride > 1 or self.groups > 1 or not time_major.is_time_major(x):
             return F.conv1d(
                 x, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups
@@ -112,9 +120,10 @@ class NormedConv2d(_Normed):
         super().__init__((n_out, n_in, kernel_size, 1), n_in * kernel_size, n_out)
         self.stride, self.padding = stride, padding
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, kernel: Tensor | None = None) -> Tensor:
         """Map `[batch, n_in, time, columns]` to `[batch, n_out, time // stride, columns]`."""
-        return F.conv2d(x, self.kernel(), self.bias, (self.stride, 1), (self.padding, 0))
+        kernel = self.kernel() if kernel is None else kernel
+        return F.conv2d(x, kernel, self.bias, (self.stride, 1), (self.padding, 0))
 
 
 class NormedPlane(_Normed):
@@ -127,9 +136,10 @@ class NormedPlane(_Normed):
         super().__init__((n_out, n_in, 3, 9), n_in * 27, n_out)
         self.dilation = dilation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, kernel: Tensor | None = None) -> Tensor:
         """Map `[batch, n_in, frames, bins]` to `[batch, n_out, frames, (bins + 1) // 2]`."""
-        return F.conv2d(x, self.kernel(), self.bias, (1, 2), (self.dilation, 4), (self.dilation, 1))
+        kernel = self.kernel() if kernel is None else kernel
+        return F.conv2d(x, kernel, self.bias, (1, 2), (self.dilation, 4), (self.dilation, 1))
 
 
 class NormedConvTranspose1d(_Normed):

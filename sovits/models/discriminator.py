@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,9 @@ class ScaleDiscriminator(nn.Module):
             before = after
         self.conv_post = NormedConv1d(before, 1, 3)
 
-    def forward(self, wave: Wave) -> Judgement:
-        """Judge `[batch, 1, samples]`."""
-        return _judge(wave, self.convs, self.conv_post)
+    def forward(self, *waves: Wave) -> list[Judgement]:
+        """Judge each of some `[batch, 1, samples]`."""
+        return _judge(waves, self.convs, self.conv_post)
 
 
 class PeriodDiscriminator(nn.Module):
@@ -61,11 +62,14 @@ class PeriodDiscriminator(nn.Module):
             before = after
         self.conv_post = NormedConv2d(before, 1, 3, padding=1)
 
-    def forward(self, wave: Wave) -> Judgement:
-        """Judge `[batch, 1, samples]`."""
+    def forward(self, *waves: Wave) -> list[Judgement]:
+        """Judge each of some `[batch, 1, samples]`."""
+        return _judge([self._columns(wave) for wave in waves], self.convs, self.conv_post)
+
+    def _columns(self, wave: Wave) -> Tensor:
         missing = -wave.shape[-1] % self.period
         x = F.pad(wave, (0, missing), mode="reflect") if missing else wave
-        return _judge(x.view(*x.shape[:2], -1, self.period), self.convs, self.conv_post)
+        return x.view(*x.shape[:2], -1, self.period)
 
 
 class SpectrumDiscriminator(nn.Module):
@@ -85,8 +89,11 @@ class SpectrumDiscriminator(nn.Module):
             before = channels
         self.conv_post = NormedPlane(before, 1)
 
-    def forward(self, wave: Wave) -> Judgement:
-        """Judge `[batch, 1, samples]`."""
+    def forward(self, *waves: Wave) -> list[Judgement]:
+        """Judge each of some `[batch, 1, samples]`."""
+        return _judge([self._spectrum(wave) for wave in waves], self.convs, self.conv_post)
+
+    def _spectrum(self, wave: Wave) -> Tensor:
         with torch.autocast(wave.device.type, enabled=False):
             spectrum = torch.stft(
                 wave[:, 0].float(),
@@ -97,8 +104,7 @@ class SpectrumDiscriminator(nn.Module):
             )
             # Powers between 1 and 1/3, so that quiet bins count.
             size = spectrum.abs().clamp(min=1e-5)
-            x = torch.view_as_real(spectrum * size.pow(-0.6)).permute(0, 3, 2, 1)
-        return _judge(x, self.convs, self.conv_post)
+            return torch.view_as_real(spectrum * size.pow(-0.6)).permute(0, 3, 2, 1)
 
 
 class Discriminator(nn.Module):
@@ -116,20 +122,26 @@ class Discriminator(nn.Module):
             ]
         )
 
-    def forward(self, wave: Wave) -> list[Judgement]:
-        """Judge `[batch, 1, samples]`."""
-        return [discriminator(wave) for discriminator in self.discriminators]
+    def forward(self, *waves: Wave) -> list[list[Judgement]]:
+        """Judge each of some `[batch, 1, samples]`, by all that there are.
+
+        Several waves cost less together than one after the other, as kernels are made once.
+        """
+        each = [discriminator(*waves) for discriminator in self.discriminators]
+        return [list(judgements) for judgements in zip(*each, strict=True)]
 
 
 def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def _judge(x: Tensor, convs: nn.ModuleList, last: nn.Module) -> Judgement:
-    layers = []
-    for conv in convs:
-        x = F.leaky_relu(conv(x), SLOPE)
-        layers.append(x)
-    x = last(x)
-    layers.append(x)
-    return torch.flatten(x, 1), layers
+def _judge(xs: Sequence[Tensor], convs: nn.ModuleList, last: nn.Module) -> list[Judgement]:
+    layers: list[list[Tensor]] = [[] for _ in xs]
+    for conv in (*convs, last):
+        kernel = conv.kernel()
+        xs = [conv(x, kernel=kernel) for x in xs]
+        if conv is not last:
+            xs = [F.leaky_relu(x, SLOPE) for x in xs]
+        for x, kept in zip(xs, layers, strict=True):
+            kept.append(x)
+    return [(torch.flatten(kept[-1], 1), kept) for kept in layers]

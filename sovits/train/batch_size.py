@@ -96,7 +96,7 @@ def _bytes_kept(
         half,
     ):
         out = trainee.generator(batch, train.segment_frames)
-        judged = [trainee.discriminator(wave) for wave in (crops.wave.to(device), out.wave)]
+        judged = trainee.discriminator(crops.wave.to(device), out.wave)
     assert judged
     return sum(kept.values())
 

@@ -187,7 +187,7 @@ def train_step(
             # without a gradient of the judges, and then handed down to who made it.
             made = out.wave.detach().requires_grad_()
             with arithmetic:
-                real, fake = judge(crops.wave), judge(made)
+                real, fake = judge(crops.wave, made)
             terms["features"] = train.feature_weight * losses.feature_distance(real, fake)
             terms["adversarial"] = losses.generator_adversarial(fake)
             judged = losses.discriminator_adversarial(real, fake)

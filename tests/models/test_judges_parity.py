@@ -25,7 +25,7 @@ def judge(
     weights = random_weights({k: tuple(v.shape) for k, v in network.state_dict().items()})
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     with torch.no_grad():
-        found = network(torch.from_numpy(wave)[None, None])
+        (found,) = network(torch.from_numpy(wave)[None, None])
     return found, judges.discriminator(wave, blocks.fold(weights), periods)
 
 
@@ -43,6 +43,22 @@ def test_the_end_is_mirrored_up_to_a_whole_period(samples: int) -> None:
     found, wanted = judge(np.random.default_rng(1).standard_normal(samples), 1 / 64, (3, 6))
     for (_, layers), (_, wanted_layers) in zip(found[1:], wanted[1:], strict=True):
         np.testing.assert_allclose(layers[0][0], wanted_layers[0], rtol=1e-9, atol=1e-12)
+
+
+def test_several_waves_are_judged_as_each_alone() -> None:
+    """With the same scores and layers, and the same gradients of weights and waves."""
+    network = Discriminator(DiscriminatorConfig(periods=(2, 3), width=1 / 32, spectra=(64,)))
+    network = network.double()
+    waves = [torch.randn(2, 1, n, dtype=torch.float64, requires_grad=True) for n in (700, 700, 901)]
+    results = []
+    for judged in (network(*waves), [network(wave)[0] for wave in waves]):
+        outputs = [x for every in judged for score, layers in every for x in (score, *layers)]
+        loss = torch.stack([(x * (i + 1)).square().mean() for i, x in enumerate(outputs)]).sum()
+        results.append((outputs, torch.autograd.grad(loss, [*waves, *network.parameters()])))
+    for together, alone in zip(*results, strict=True):
+        for a, b in zip(together, alone, strict=True):
+            assert b.any()
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
 
 
 def test_adversarial_losses_are_those_of_the_formulae() -> None:

@@ -81,7 +81,7 @@ def test_each_network_learns_from_its_own_terms_alone(tmp_path: Path) -> None:
     torch.manual_seed(1)
     fake = trainee.generator(crops.batch, config.train.segment_frames).wave.detach()
     judge = trainee.discriminator
-    loss = losses.discriminator_adversarial(judge(crops.wave), judge(fake))
+    loss = losses.discriminator_adversarial(*judge(crops.wave, fake))
     for weight, wanted in zip(
         judge.parameters(), torch.autograd.grad(loss, list(judge.parameters())), strict=True
     ):
