@@ -21,7 +21,7 @@ from sovits.train.interruption import ASKING, ignore_in_worker
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Let signals be heard that a shell has this process ignore, as it does in the background or by nohup."""
+    """Let signals be heard that a shell or nohup has this process ignore."""
     defaults = dict.fromkeys(ASKING, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
     before = {number: signal.signal(number, default) for number, default in defaults.items()}
     yield
