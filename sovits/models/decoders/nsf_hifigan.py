@@ -22,7 +22,12 @@ class NsfHifiGan(Upsampler):
     def __init__(self, config: SynthesizerConfig, sample_rate: int, hop_length: int) -> None:
         super().__init__(config)
         self.m_source = HarmonicSource(sample_rate, hop_length)
-        self.cond = nn.Conv1d(config.speaker_channels, config.upsample_initial_channels, 1)
+        # Vocoders, which are told all by the mel, have no speaker.
+        self.cond = (
+            nn.Conv1d(config.speaker_channels, config.upsample_initial_channels, 1)
+            if config.speaker_channels
+            else None
+        )
         self.noise_convs = nn.ModuleList()
         for i, width in enumerate(self.widths):
             stride = math.prod(config.upsample_rates[i + 1 :])
@@ -36,7 +41,7 @@ class NsfHifiGan(Upsampler):
     def forward(
         self,
         z: Tensor,
-        speaker: Embedding,
+        speaker: Embedding | None,
         f0: F0,
         *,
         phase: Tensor | None = None,
@@ -50,7 +55,9 @@ class NsfHifiGan(Upsampler):
                 noise,
                 training=self.training,
             )
-        x = self.conv_pre(z) + self.cond(speaker)
+        x = self.conv_pre(z)
+        if self.cond is not None:
+            x = x + self.cond(speaker)
         for index in range(len(self.ups)):
             x = self.stage(index, x, source)
         return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
