@@ -381,7 +381,9 @@ class ConvertOptions:
     """What a listener may ask of one conversion; the same in Python, shell, live and web use."""
 
     speaker: str | None = None
-    """Whose voice, by name or row; the first of the voice if not given."""
+    """Whose voice, by name or row, or shares of several: a:0.7,b:0.3; else the voice's first."""
+    mix: str | None = None
+    """JSON file that says who sings when, in shares, instead of speaker."""
     semitones: float = 0.0
     """How far to move the pitch; 12 is one octave up."""
     f0_method: str = "swift"
@@ -450,6 +452,31 @@ class ConvertOptions:
             raise ConfigError.wrong_value("refine_steps", self.refine_steps, "between 1 and 1000")
         if self.output_rate is not None and not 1_000 <= self.output_rate <= 768_000:
             raise ConfigError.wrong_value("output_rate", self.output_rate, "a rate in Hz")
+
+
+@dataclass(frozen=True)
+class SeparateOptions:
+    """What may be asked of a separation."""
+
+    model: str = "spleeter-2stems"
+    """What separates: spleeter-2stems, or a model of audio-separator by name."""
+    stems: str = "vocals,accompaniment"
+    """What to write: vocals, accompaniment, or both with a comma."""
+    denoise: bool = False
+    """Take noise out of the vocals."""
+    dereverb: bool = False
+    """Take late reverberation out of the vocals."""
+
+    def __post_init__(self) -> None:
+        if not self.names or set(self.names) - {"vocals", "accompaniment"}:
+            expected = "vocals, accompaniment, or vocals,accompaniment"
+            raise ConfigError.wrong_value("stems", self.stems, expected)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Stems to write, each once."""
+        found = (name.strip() for name in self.stems.split(","))
+        return tuple(dict.fromkeys(name for name in found if name))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

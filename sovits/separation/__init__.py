@@ -1,0 +1,1 @@
+"""A song becomes a voice and its accompaniment, and a voice loses noise and reverberation."""
