@@ -815,6 +815,12 @@ class RefinerError(SovitsError):
         return cls(f"{path} is no file. Give the path of a {what}.")
 
     @classmethod
+    def damaged(cls, path: Path, what: str, reason: str) -> Self:
+        """A file of ours is cut short, or of another kind, or contradicts itself."""
+        why = one_line(reason).rstrip(". ")
+        return cls(f"{path} cannot be read as a {what}: {why}. Get or make the file again.")
+
+    @classmethod
     def no_settings(cls, path: Path, beside: Iterable[Path]) -> Self:
         """The settings of somebody else's network are not there."""
         names = " or ".join(map(str, beside))

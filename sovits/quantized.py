@@ -34,7 +34,7 @@ def dequantize(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what `quantize` was given, as float32; tensors without scales stay as they are."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():
-        if name.endswith(SCALE):
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
             continue
         scale = stored.get(name + SCALE)
         if scale is None:

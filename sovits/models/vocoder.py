@@ -8,7 +8,9 @@ where an envelope lies between harmonics, and what is shorter than a frame.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +25,22 @@ from sovits.audio.mel import (
 )
 from sovits.config import AudioConfig, VocoderConfig
 from sovits.convnext import Frames, Past, Stack, spread
+from sovits.errors import ConfigError, RefinerError
 from sovits.models.encoders import Gaussian
 from sovits.models.native import CHUNK, MARGIN, PITCHES, pitch_code, prolonged, segment
 from sovits.models.noise import NoiseSource
 from sovits.models.shaping import NOISE_TILT_HZ, STEPS, TILT_HZ, Shaper, ShaperPast
 from sovits.models.synthesizer import TrainBatch, TrainOutput
+from sovits.network_file import read_network, write_network
 from sovits.types import F0, Mel, Wave
+from sovits.weights import ASSETS
+
+VOCODER_FILE = ASSETS / "vocoder.safetensors"
+"""The vocoder that is bundled; made by tools/pretrain/vocoder.py."""
 
 CENTRE, SPAN = -5.0, 3.0  # of what the network reads (natural log)
 BREATH = -1.0  # natural log of the share of a band that begins as noise
+WIDTH_HZ, RELATIVE_WIDTH = 180.0, 0.03  # of what a partial fills in bands, with its window
 LOWEST_HZ = 20.0  # pitch below which a frame has none; what there is instead is held
 
 
@@ -50,12 +59,18 @@ class Vocoder(nn.Module):
     Args:
         config: Shape of the network.
         audio: Rates, and bands of the mel spectrogram.
+
+    Raises:
+        ConfigError: The window is not four hops.
     """
 
     envelope: Tensor
+    width: Tensor
 
     def __init__(self, config: VocoderConfig, audio: AudioConfig = VOCODER_MEL) -> None:
         super().__init__()
+        if audio.n_fft != 4 * audio.hop_length or audio.hop_length % 4:
+            raise ConfigError.not_four_hops(audio.n_fft, audio.hop_length)
         self.config, self.audio = config, audio
         self.ahead = config.look_ahead - MARGIN
         self.mel = nn.Linear(audio.n_mels, config.width)
@@ -69,6 +84,9 @@ class Vocoder(nn.Module):
         self.reach = self.body.context + config.look_ahead
         self.log_mel = LogMel(audio, VOCODER_POWER_FLOOR)
         self.register_buffer("envelope", envelope_of_mel(config, audio), persistent=False)
+        points = tilted(config.harmonic_bands, TILT_HZ, audio.sample_rate / 2)
+        width = (points * RELATIVE_WIDTH).clamp(min=WIDTH_HZ)
+        self.register_buffer("width", width, persistent=False)
 
     def fold(self) -> Vocoder:
         """Make it ready to sound: no gradients."""
@@ -168,11 +186,37 @@ class Vocoder(nn.Module):
             harmonics, breath = gains.split(
                 [self.config.harmonic_bands, gains.shape[-1] - self.config.harmonic_bands], -1
             )
-            # The power of a partial goes with the distance of partials.
-            level = 0.5 * f0.float().clamp(min=LOWEST_HZ)[..., None].log() + harmonic_level(
-                self.audio
-            )
+            # Partials that are near each other share bands; others stand alone in theirs.
+            pitch = f0.float().clamp(min=LOWEST_HZ)[..., None]
+            level = torch.minimum(pitch, self.width).log() - 0.5 * pitch.log()
+            level = level + harmonic_level(self.audio)
             return torch.cat([harmonics + level, breath + noise_level(self.audio) + BREATH], -1)
+
+
+def read_vocoder(path: Path = VOCODER_FILE) -> Vocoder:
+    """Return a vocoder of ours, ready to sound.
+
+    Raises:
+        RefinerError: There is none, or it is damaged.
+    """
+    file = read_network(path, "vocoder")
+    config, audio = file.part(VocoderConfig, "config"), file.audio
+    try:
+        vocoder = Vocoder(config, audio)
+    except ConfigError as error:
+        raise RefinerError.damaged(path, "vocoder", str(error)) from error
+    file.fill(vocoder)
+    return vocoder.fold()
+
+
+def write_vocoder(path: Path, vocoder: Vocoder, card: dict[str, Any]) -> None:
+    """Write a vocoder, with large matrices in 8 bits.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    settings = {"config": asdict(vocoder.config), "audio": asdict(vocoder.audio), "card": card}
+    write_network(path, "vocoder", vocoder, settings)
 
 
 def held(f0: F0) -> F0:

@@ -41,7 +41,7 @@ from sovits.config import (
 )
 from sovits.models.discriminator import Discriminator
 from sovits.models.synthesizer import TrainBatch
-from sovits.models.vocoder import Vocoder
+from sovits.models.vocoder import VOCODER_FILE, Vocoder, write_vocoder
 from sovits.train.base import BASE_FILE
 from sovits.train.dataset import Crops
 from sovits.train.step import Objective, Trainee, averaged, train_step
@@ -336,6 +336,20 @@ def judged(parts: Trainee, clips: Sounds, objective: Objective, device: torch.de
     return round(float(distance), 4)
 
 
+def bundle(args: argparse.Namespace) -> None:
+    """Write the averaged vocoder into the package."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted((args.work / "vocoder" / args.name).glob("*.safetensors")):
+        tensors |= load_file(path)
+    prefix = "average."
+    average = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    vocoder = Vocoder(VocoderConfig(**json.loads(args.network)))
+    vocoder.load_state_dict(average)
+    out = args.out or VOCODER_FILE
+    write_vocoder(out, vocoder, json.loads(args.card.read_text()) if args.card else {})
+    print(out, out.stat().st_size)
+
+
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -349,11 +363,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="base", help="folder of the checkpoint in WORK/vocoder")
     parser.add_argument("--card", type=Path, help="JSON: data, licence, metrics")
+    parser.add_argument("--out", type=Path, help="the package's file if not given")
     parser.add_argument("--network", default="{}", help="settings of the network, as JSON")
     parser.add_argument("--speakers", default=SPEAKERS)
     args = parser.parse_args()
     if args.stage == "sing":
         sing(args.work, args.clips)
+    elif args.stage == "bundle":
+        bundle(args)
     else:
         train(args)
 
