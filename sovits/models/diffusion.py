@@ -20,7 +20,7 @@ Draw = Callable[[int], Tensor]
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
     """Return how much variance each step adds, rising evenly (Ho 2020), float64 `[steps]`."""
-    return torch.linspace(first, last, steps, dtype=torch.float64)
+    return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
 
 
 def cosine_betas(steps: int = 1000, offset: float = 0.008, most: float = 0.999) -> Tensor:

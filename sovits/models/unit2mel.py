@@ -17,7 +17,7 @@ from sovits.config import AudioConfig, Sampler
 from sovits.errors import RefinerError
 from sovits.models.diffusion import Diffusion, ddim, dpm_solver, linear_betas
 from sovits.models.noise import NoiseSource
-from sovits.types import F0, Content, Mel, Volume
+from sovits.types import F0, Content, Mel, Shares, Speaker, Volume
 
 USUAL_K, USUAL_SPEEDUP = 100, 10
 LOWEST, HIGHEST = -12.0, 2.0
@@ -51,12 +51,12 @@ class StepEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.pairs = channels // 2
 
     def forward(self, step: Tensor) -> Tensor:
         """Map steps `[batch]` to `[batch, channels]`."""
-        falling = torch.arange(self.half, device=step.device, dtype=torch.float32)
-        angles = step.float()[:, None] * torch.exp(-math.log(10_000) / (self.half - 1) * falling)
+        falling = torch.arange(self.pairs, device=step.device, dtype=torch.float32)
+        angles = step.float()[:, None] * torch.exp(-math.log(10_000) / (self.pairs - 1) * falling)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
@@ -180,7 +180,12 @@ class Unit2Mel(nn.Module):
         self.f0_embed = nn.Linear(1, hidden)
         self.volume_embed = nn.Linear(1, hidden)
         self.aug_shift_embed = nn.Linear(1, hidden, bias=False) if config.pitch_shifted else None
-        self.spk_embed = nn.Embedding(config.n_speakers, hidden) if config.n_speakers > 1 else None
+        self.spk_embed = None
+        if config.n_speakers > 1:
+            # On the CPU also where all else is drawn on the meta device, where drawing normal
+            # numbers begins with ten seconds of imports.
+            table = torch.randn(config.n_speakers, hidden, device="cpu")
+            self.spk_embed = nn.Embedding.from_pretrained(table, freeze=False)
         self.decoder = Decoder(config, self.audio.n_mels)
         self.remarks: list[str] = []
 
@@ -243,14 +248,16 @@ class Unit2Mel(nn.Module):
         """Return how many frames on each side a frame depends on, with so many evaluations."""
         return self.config.n_layers * (steps or USUAL_K // USUAL_SPEEDUP)
 
-    def condition(self, content: Content, f0: F0, volume: Volume, speaker: Tensor) -> Tensor:
+    def condition(
+        self, content: Content, f0: F0, volume: Volume, speaker: Speaker | Shares
+    ) -> Tensor:
         """Return what the denoiser is told, `[1, hidden_channels, frames]`.
 
         Args:
             content: `[1, channels, frames]`.
             f0: Hz, `[1, frames]`.
             volume: `[1, frames]`.
-            speaker: Row, int64 `[1]`; or shares of all speakers, `[1, n_speakers, frames]`.
+            speaker: Row, int64 `[1]`; or shares of all rows, `[1, n_speakers, 1 or frames]`.
         """
         x = self.unit_embed(content.transpose(1, 2))
         x = x + self.f0_embed((1 + f0 / 700).log().unsqueeze(-1))
@@ -261,7 +268,8 @@ class Unit2Mel(nn.Module):
             else:
                 shares = speaker / speaker.sum(1, keepdim=True)
                 x = x + shares.to(x).transpose(1, 2) @ self.spk_embed.weight
-        return x.transpose(1, 2)  # type: ignore[no-any-return]
+        told: Tensor = x.transpose(1, 2)
+        return told
 
     @torch.inference_mode()
     def refine(
@@ -270,7 +278,7 @@ class Unit2Mel(nn.Module):
         content: Content,
         f0: F0,
         volume: Volume,
-        speaker: Tensor,
+        speaker: Speaker | Shares,
         *,
         k: int = USUAL_K,
         speedup: int = USUAL_SPEEDUP,
@@ -287,7 +295,7 @@ class Unit2Mel(nn.Module):
             content: `[1, channels, frames]`.
             f0: Hz, `[1, frames]`.
             volume: `[1, frames]`.
-            speaker: Row, int64 `[1]`; or shares of all speakers, `[1, n_speakers, frames]`.
+            speaker: Row, int64 `[1]`; or shares of all rows, `[1, n_speakers, 1 or frames]`.
             k: Steps of noise to add and to take out again.
             speedup: Steps that are taken out at once; ddpm takes out one at a time.
             strength: Instead of `k`, the share of noise; 0 returns `mel`, and 1 draws all from
@@ -323,7 +331,8 @@ class Unit2Mel(nn.Module):
         diffusion, condition = self.diffusion, self.condition(content, f0, volume, speaker)
 
         def predict(x: Tensor, t: float) -> Tensor:
-            return self.denoiser(x, t, condition)
+            predicted: Tensor = self.denoiser(x, t, condition)
+            return predicted
 
         x = draw(0)
         if strength is None or strength < 1:
@@ -333,7 +342,8 @@ class Unit2Mel(nn.Module):
         else:
             fresh = (lambda number: draw(number + 1)) if sampler == "ddpm" else None
             x = ddim(diffusion, predict, x, k, steps, fresh)
-        return (x + 1) / 2 * (high - low) + low
+        refined: Mel = (x + 1) / 2 * (high - low) + low
+        return refined
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.config.k_max:
