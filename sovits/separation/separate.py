@@ -6,14 +6,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sovits.audio.io import AudioReader, AudioWriter
+from sovits.audio.loudness import LEVELS_PER_SECOND, recording_level
 from sovits.audio.resample import resampled_length
+from sovits.audio.split import frame_levels
 from sovits.ends import Listener, Output, Sound, WaveSound
 from sovits.separation.windows import Separator, voice_of
 from sovits.types import Wave
 
+HEARD_DB = -12.0
+"""Level to which a separator hears a song raised or lowered (dBFS, of its loud parts): that of
+songs as they are sold. Spleeter finds 4 dB less of a voice in a song that is 20 dB quieter."""
+MOST_GAIN = 1000.0
+"""How much a song is raised at most."""
 SUBTYPE = "FLOAT"
 """How stems are stored: a stem may be louder than full scale where the mix is not."""
 
@@ -101,9 +109,20 @@ def take_apart(
             on_progress(position / sound.frames)
 
     out = Output((rate, sound.sample_rate), channels, sound.frames, split)
-    for vocals in voice_of(separator, listener.hear, total, channels):
+    for vocals in voice_of(separator, listener.hear, total, channels, gain=_gain(sound)):
         out.push(vocals)
     out.finish()
+
+
+def _gain(sound: Sound) -> float:
+    """Return the factor that brings the loud parts of a sound to `HEARD_DB`."""
+    hop = max(1, sound.sample_rate // LEVELS_PER_SECOND)
+    block = hop * LEVELS_PER_SECOND * 10
+    levels = [
+        frame_levels(sound.read(start, block), hop) for start in range(0, sound.frames, block)
+    ]
+    wanted = HEARD_DB - recording_level(np.concatenate(levels))
+    return float(min(10 ** (wanted / 20), MOST_GAIN))
 
 
 def _subtype(path: Path) -> str | None:

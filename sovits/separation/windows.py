@@ -33,7 +33,12 @@ class Separator(Protocol):
 
 
 def voice_of(
-    separator: Separator, hear: Callable[[int, int], Wave], total: int, channels: int
+    separator: Separator,
+    hear: Callable[[int, int], Wave],
+    total: int,
+    channels: int,
+    *,
+    gain: float = 1.0,
 ) -> Iterator[Wave]:
     """Yield the voice in a sound, from front to back.
 
@@ -46,6 +51,7 @@ def voice_of(
             beyond its ends; asked from front to back.
         total: Samples of the sound.
         channels: Channels of the sound.
+        gain: Factor by which the separator hears the sound louder than it is.
 
     Yields:
         `[channels, n]`, together `total` samples.
@@ -62,7 +68,7 @@ def voice_of(
         start = (first - 1) * hop - size // 2
         wave = hear(start, start + (width - 1) * hop + size)
         spectrum = torch.stft(wave, size, hop, window=window, center=False, return_complex=True)
-        share = separator.share(spectrum)
+        share = separator.share(gain * spectrum)
         if first:
             share[..., :OVERLAP] = held + (share[..., :OVERLAP] - held) * _rise()
         last = first + width >= needed
