@@ -6,7 +6,7 @@ are translated in `sovits.legacy.settings`, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -227,6 +227,38 @@ class VocoderConfig:
         most = 2 + self.blocks * (self.kernel_size - 1)
         if self.look_ahead > most:
             raise ConfigError.wrong_value("look_ahead", self.look_ahead, f"at most {most}")
+
+
+@dataclass(frozen=True)
+class RefinerConfig:
+    """Shape of the refiner of this project."""
+
+    architecture: Literal["sovits-refiner"] = "sovits-refiner"
+    """Which network this describes; files tell by it."""
+    content_channels: int = 256
+    """Channels of the content encoder's output."""
+    n_speakers: int = 1
+    """Rows of the speaker table."""
+    speaker_channels: int = 128
+    """Channels of the speaker embedding."""
+    width: int = 320
+    """Channels of the network."""
+    blocks: int = 8
+    """Blocks of the network; each one looks as far ahead as back."""
+    kernel_size: int = 7
+    """Frames that one block sees; odd."""
+    expansion: int = 3
+    """Factor on the width inside a block."""
+    steps: int = 4
+    """Evaluations if nobody says how many."""
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if name != "architecture" and value < 1:
+                raise ConfigError.wrong_value(name, value, "at least 1")
+        if self.kernel_size % 2 == 0:
+            raise ConfigError.wrong_value("kernel_size", self.kernel_size, "odd")
 
 
 @dataclass(frozen=True)

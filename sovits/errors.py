@@ -874,6 +874,11 @@ class RefinerError(SovitsError):
         )
 
     @classmethod
+    def too_many_evaluations(cls, steps: int, most: int) -> Self:
+        """More is asked for than can help."""
+        return cls(f"{steps} evaluations are asked for, but this refiner takes 1 to {most}.")
+
+    @classmethod
     def not_from_noise(cls, most: int, steps: int) -> Self:
         """A network that was trained to refine is to draw all."""
         return cls(
