@@ -15,9 +15,9 @@ from sovits.audio.loudness import LEVELS_PER_SECOND, recording_level
 from sovits.audio.split import Joiner, Piece, find_pieces, frame_levels
 from sovits.config import ConvertOptions
 from sovits.ends import BLOCK_SECONDS, Listener, Output, Side, Sound, WaveSound
-from sovits.errors import AudioError, VoiceError
+from sovits.errors import AudioError
 from sovits.features.pitch import load_pitch_extractor
-from sovits.stages import FLOOR_DB, Singer, make_stage
+from sovits.stages import FLOOR_DB, Singer, check_options, make_stage
 from sovits.types import Wave
 
 EDGE_SECONDS = 0.01  # fade from and to silence
@@ -86,11 +86,7 @@ class Conversion:
         self.voice, self.sound, self.options = voice, sound, options
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
         self.output_rate = options.output_rate or sound.sample_rate
-        if options.auto_f0 and not voice.config.synthesizer.predicts_f0:
-            raise VoiceError.no_f0_decoder()
-        if options.formants and not voice.config.synthesizer.moves_formants:
-            raise VoiceError.no_formants()
-        voice.row(options.speaker)  # refuses a speaker that there is not, however silent the sound
+        check_options(voice, options)
         both = options.stereo == "both"
         self.streams = sound.channels if both else 1
         self.keeps_side = options.stereo == "side" and sound.channels == 2

@@ -1343,3 +1343,13 @@ class WorkerError(SovitsError):
             f"The machine {host} has sovits {found}, and this one {expected}. Install the same on "
             "all machines of the cluster."
         )
+
+
+class LiveError(SovitsError):
+    """A live conversion cannot begin or go on."""
+
+    @classmethod
+    def wrong_setting(cls, name: str, value: float, low: float, high: float) -> Self:
+        """Sound cannot be cut so."""
+        flag = name.replace("_", "-")
+        return cls(f"--{flag} is {value:g}, but must be between {low:g} and {high:g}.")

@@ -75,6 +75,19 @@ class Singer(Protocol):
         """Return what a retrieval file, or the one beside the voice, holds of a speaker."""
 
 
+def check_options(voice: Singer, options: ConvertOptions) -> None:
+    """Refuse what a voice cannot do, however silent the sound.
+
+    Raises:
+        VoiceError: There is no such speaker, no F0 decoder, or formants cannot be moved.
+    """
+    if options.auto_f0 and not voice.config.synthesizer.predicts_f0:
+        raise VoiceError.no_f0_decoder()
+    if options.formants and not voice.config.synthesizer.moves_formants:
+        raise VoiceError.no_formants()
+    voice.row(options.speaker)
+
+
 def make_stage(
     voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
 ) -> Stage:
@@ -91,15 +104,20 @@ class Stage:
     def __init__(
         self, voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
     ) -> None:
-        self.voice, self.options, self.pitch, self.listener = voice, options, pitch, listener
+        self.voice, self.pitch, self.listener = voice, pitch, listener
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
-        self.row = voice.row(options.speaker)
         self.content: ContentEncoder = voice.content_encoder()
-        file = None if options.retrieval is None else Path(options.retrieval)
-        self.index = voice.index(file, options.speaker) if options.retrieval_ratio else None
+        self.change(options)
         self.pad = round(options.pad_seconds * self.rate / self.hop)
         light = isinstance(voice.config.synthesizer, NativeConfig)
         self.bf16 = choose_arithmetic(options.precision, voice.device, light=light).bf16
+
+    def change(self, options: ConvertOptions) -> None:
+        """Go on with other options."""
+        file = None if options.retrieval is None else Path(options.retrieval)
+        self.row = self.voice.row(options.speaker)
+        self.index = self.voice.index(file, options.speaker) if options.retrieval_ratio else None
+        self.options = options
 
     def converted(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Wave]]:
         """Yield where each converted piece begins, and its sound `[streams, samples]`."""
@@ -144,7 +162,7 @@ class Streams(Stage):
         hop, frames = self.hop, -(-self.listener.total // self.hop)
         begin = max(0, piece.start // hop - self.pad)
         if not self.streams or begin > self.fed:
-            self.streams = [self._begun(begin) for _ in range(self.listener.streams)]
+            self.streams = [self.begun(begin) for _ in range(self.listener.streams)]
             self.ready, self.begin, self.fed = self.ready[:, :0], begin * hop, begin
         stop = min(frames, -(-(piece.stop + self.streams[0].latency) // hop))
         # The pitch of a frame is judged by what is around it.
@@ -164,7 +182,7 @@ class Streams(Stage):
         own = heard[:, piece.start - first * hop : piece.stop - first * hop]
         return sung * (own.abs().amax(1, keepdim=True) > FLOOR)
 
-    def _begun(self, first: int) -> VoiceStream:
+    def begun(self, first: int) -> VoiceStream:
         """Return a stream that begins at a frame of the sound."""
         options = self.options
         return VoiceStream(
@@ -177,6 +195,12 @@ class Streams(Stage):
             formants=2 ** (options.formants / 12),
             bf16=self.bf16,
         )
+
+    def adjust(self, stream: VoiceStream) -> None:
+        """Let a stream go on with the options of now."""
+        stream.speaker = torch.tensor([self.row], device=stream.device)
+        stream.noise_scale, stream.seed = self.options.noise_scale, self.options.seed
+        stream.formants = 2 ** (self.options.formants / 12)
 
     def _fed(self, stream: VoiceStream, wave: Wave, new: slice, *, ends: bool) -> Wave:
         """Feed frames `new` of one channel to its stream, and return what is ready."""
@@ -219,7 +243,7 @@ class Windows(Stage):
         kept, at = slice(self.pad, stop - first), slice(skipped, skipped + end - begin)
         meeting = piece.start // self.hop
         sung = [
-            self._sing(stream, wave, first, meeting, kept)
+            self.sing(stream, wave, first, meeting, kept)
             # One channel may be silent while the other is not.
             if float(wave[at].abs().max()) > FLOOR
             else torch.zeros((kept.stop - kept.start) * self.hop)
@@ -228,7 +252,7 @@ class Windows(Stage):
         offset = begin % self.hop
         return begin, torch.stack(sung)[:, offset : offset + end - begin]
 
-    def _sing(self, stream: int, wave: Wave, first: int, meeting: int, kept: slice) -> Wave:
+    def sing(self, stream: int, wave: Wave, first: int, meeting: int, kept: slice) -> Wave:
         """Return frames `kept` of one converted channel, which starts at frame `first`."""
         options, voice = self.options, self.voice
         content = self._content(wave, first).to(voice.device)[None]

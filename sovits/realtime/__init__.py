@@ -1,0 +1,1 @@
+"""Conversion while somebody speaks: an engine without devices, and the devices."""
