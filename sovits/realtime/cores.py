@@ -154,9 +154,7 @@ class LightCore:
     def change(self, options: ConvertOptions) -> None:
         """Go on with other options."""
         self.stage.change(options)
-        self.stream.speaker = self.stage.singers
-        self.stream.noise_scale, self.stream.seed = options.noise_scale, options.seed
-        self.stream.formants = 2 ** (options.formants / 12)
+        self.stage.adjust(self.stream)
         self.shift = 2 ** (options.semitones / 12)
 
     def push(self, wave: Wave) -> Wave:
