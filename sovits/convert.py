@@ -17,6 +17,7 @@ from sovits.config import ConvertOptions
 from sovits.ends import BLOCK_SECONDS, Listener, Output, Side, Sound, WaveSound
 from sovits.errors import AudioError
 from sovits.features.pitch import load_pitch_extractor
+from sovits.refinement import Refinement
 from sovits.stages import FLOOR_DB, Singer, check_options, make_stage
 from sovits.types import Wave
 
@@ -87,6 +88,8 @@ class Conversion:
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
         self.output_rate = options.output_rate or sound.sample_rate
         check_options(voice, options)
+        asked = options.refine or options.only_refiner
+        self.refining = voice.refining(options) if asked else None
         both = options.stereo == "both"
         self.streams = sound.channels if both else 1
         self.keeps_side = options.stereo == "side" and sound.channels == 2
@@ -104,7 +107,9 @@ class Conversion:
         wanted = round(sound.frames * self.output_rate / sound.sample_rate)
         side = Side(sound, self.output_rate) if self.keeps_side else None
         out = Output((self.rate, self.output_rate), self.streams, wanted, write, side)
-        joiner = Joiner(total, round(EDGE_SECONDS * self.rate), out.push, channels=self.streams)
+        refinement = self._refinement(out.push)
+        joined = out.push if refinement is None else refinement.push
+        joiner = Joiner(total, round(EDGE_SECONDS * self.rate), joined, channels=self.streams)
         levels = self._levels()
         pieces = self._pieces(levels, total)
         if pieces:
@@ -112,12 +117,22 @@ class Conversion:
             pitch = partial(extractor, level=recording_level(levels))
             listener = Listener(sound, self.rate, total, self.mix, self.streams)
             stage = make_stage(self.voice, self.options, pitch, listener)
+            stage.tell = None if refinement is None else refinement.tell
             for piece, (begin, wave) in zip(pieces, stage.converted(pieces), strict=True):
                 joiner.add(begin, wave)
                 progress(piece.stop / total)
         joiner.finish()
+        if refinement is not None:
+            refinement.finish()
         out.finish()
         progress(1.0)
+
+    def _refinement(self, write: Callable[[Wave], None]) -> Refinement | None:
+        """Return what refines the sound of the voice, if that is asked for."""
+        if self.refining is None:
+            return None
+        own_volume = not (self.voice.config.synthesizer.volume or self.options.only_refiner)
+        return Refinement(self.refining, self.options, self.streams, write, own_volume=own_volume)
 
     def mix(self, wave: Wave) -> Wave:
         """Return what is converted of `[channels, samples]`: all of it, or the middle."""

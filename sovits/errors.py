@@ -150,6 +150,30 @@ class ConfigError(SovitsError):
         return cls(f"{path} is no file. Name an index or k-means file with -k, or leave -k out.")
 
     @classmethod
+    def not_a_mix(cls, text: str, reason: str) -> Self:
+        """Speakers and their shares are not understood."""
+        return cls(
+            f"{_short(text)} is no mix of speakers ({reason}). "
+            "Give each name a share, such as alice:0.7,bob:0.3."
+        )
+
+    @classmethod
+    def not_a_timeline(cls, path: Path, reason: str) -> Self:
+        """A file does not say who sings when."""
+        return cls(
+            f"{path} is no timeline of speakers ({reason}). It must be a JSON list in order of "
+            'time, such as [{"time": 0, "speakers": {"alice": 0.7, "bob": 0.3}}].'
+        )
+
+    @classmethod
+    def speaker_and_mix(cls, speaker: str, mix: str) -> Self:
+        """Who sings is said twice."""
+        return cls(
+            f"Both the speaker {_short(speaker)} and the timeline {mix} say who sings. "
+            "Leave one of them out."
+        )
+
+    @classmethod
     def unknown_key(cls, key: str, known: Iterable[str]) -> Self:
         """`key` is not a setting; name the nearest one that is."""
         return cls(f"There is no setting {key}. {_nearest(key.rpartition('.')[2], known)}")
@@ -415,6 +439,11 @@ class OutputError(SovitsError):
     def same_as_source(cls, path: Path) -> Self:
         """The result would take the place of the recording."""
         return cls(f"{path} is the source itself and would be lost. Give -o another name.")
+
+    @classmethod
+    def inside_source(cls, out: Path, source: Path) -> Self:
+        """A folder of results lies in the folder that they are made of."""
+        return cls(f"{out} lies in {source}, which is only read. Name another folder with -o.")
 
     @classmethod
     def not_a_voice(cls, path: Path, suffix: str) -> Self:
@@ -877,6 +906,14 @@ class RefinerError(SovitsError):
     def too_many_evaluations(cls, steps: int, most: int) -> Self:
         """More is asked for than can help."""
         return cls(f"{steps} evaluations are asked for, but this refiner takes 1 to {most}.")
+
+    @classmethod
+    def counts_no_steps(cls, k: int) -> Self:
+        """A refiner of ours is asked for steps of noise."""
+        return cls(
+            f"-ks {k} counts the steps of refiners of so-vits-svc, and this is another kind. "
+            "Give --refine 0.5, say, or -shd for its own strength."
+        )
 
     @classmethod
     def not_from_noise(cls, most: int, steps: int) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +19,16 @@ from sovits.errors import AudioError, VoiceError
 from sovits.features.content import ContentEncoder
 from sovits.features.content.student import StudentContent
 from sovits.features.pitch import FindsPitch
+from sovits.mixing import Mix, mix_of
 from sovits.models.decoders.source import frame_phases
 from sovits.models.native import NativeSynthesizer
 from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import Synthesizer, usual_length
-from sovits.retrieval import Index
+from sovits.refine import Refining
+from sovits.refinement import Conditions
+from sovits.retrieval import Index, Mixture
 from sovits.stream import VoiceStream
-from sovits.types import F0, Content, Speaker, Voiced, Volume, Wave
+from sovits.types import F0, Content, Shares, Speaker, Voiced, Volume, Wave
 
 FLOOR_DB = -90.0  # level below which even a quiet sound is silence (dBFS)
 FLOOR = 10 ** (FLOOR_DB / 20)
@@ -40,7 +43,7 @@ class Sings(Protocol):
         content: Content,
         f0: F0,
         voiced: Voiced,
-        speaker: Speaker,
+        speaker: Speaker | Shares,
         *,
         volume: Volume | None,
         noise_scale: float,
@@ -74,18 +77,22 @@ class Singer(Protocol):
     def index(self, path: Path | None, speaker: str | None) -> Index:
         """Return what a retrieval file, or the one beside the voice, holds of a speaker."""
 
+    def refining(self, options: ConvertOptions) -> Refining:
+        """Return the refiner and the vocoder that are asked for."""
+
 
 def check_options(voice: Singer, options: ConvertOptions) -> None:
     """Refuse what a voice cannot do, however silent the sound.
 
     Raises:
         VoiceError: There is no such speaker, no F0 decoder, or formants cannot be moved.
+        ConfigError: It is not understood who shall sing.
     """
     if options.auto_f0 and not voice.config.synthesizer.predicts_f0:
         raise VoiceError.no_f0_decoder()
     if options.formants and not voice.config.synthesizer.moves_formants:
         raise VoiceError.no_formants()
-    voice.row(options.speaker)
+    mix_of(options, voice.row)
 
 
 def make_stage(
@@ -93,13 +100,20 @@ def make_stage(
 ) -> Stage:
     """Return the networks at work on what `listener` hears: as streams if they can be."""
     encoder, network = voice.content_encoder(), voice.synthesizer
-    if isinstance(encoder, StudentContent) and isinstance(network, NativeSynthesizer):
+    if (
+        isinstance(encoder, StudentContent)
+        and isinstance(network, NativeSynthesizer)
+        and not options.only_refiner
+    ):
         return Streams(voice, options, pitch, listener, (encoder, network))
     return Windows(voice, options, pitch, listener)
 
 
 class Stage:
     """The networks at work on one sound, and what they remember from piece to piece."""
+
+    tell: Callable[[int, Conditions], None] | None = None
+    """Told what is known of frames from a number on, before their sound is handed out."""
 
     def __init__(
         self, voice: Singer, options: ConvertOptions, pitch: FindsPitch, listener: Listener
@@ -115,19 +129,36 @@ class Stage:
     def change(self, options: ConvertOptions) -> None:
         """Go on with other options."""
         file = None if options.retrieval is None else Path(options.retrieval)
-        self.row = self.voice.row(options.speaker)
-        self.index = self.voice.index(file, options.speaker) if options.retrieval_ratio else None
+        self.mix = mix_of(options, self.voice.row)
+        names = self.mix.names if options.retrieval_ratio else ()
+        self.indices = [self.voice.index(file, name) for name in names]
         self.options = options
+
+    @property
+    def singers(self) -> int | Mix:
+        """Who sings: a row of the speaker table, or shares of several."""
+        return self.mix if self.mix.alone is None else self.mix.alone
 
     def converted(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Wave]]:
         """Yield where each converted piece begins, and its sound `[streams, samples]`."""
         raise NotImplementedError
 
-    def _blend(self, content: Content) -> Content:
-        """Return content moved towards the target's, if that is asked for."""
-        if self.index is None:
+    def _blend(self, content: Content, first: int) -> Content:
+        """Return content moved towards the target's, if that is asked for.
+
+        Args:
+            content: `[channels, frames]`.
+            first: Number of its first frame in the whole sound, as the encoder counts them.
+        """
+        if not self.indices:
             return content
-        return self.index.blend(content, self.options.retrieval_ratio)
+        ratio = self.options.retrieval_ratio
+        if self.mix.alone is not None:
+            return self.indices[0].blend(content, ratio)
+        spec = self.content.spec
+        middles = torch.arange(first, first + content.shape[1]) + 0.5
+        shares = self.mix.at(middles * spec.hop_length / spec.sample_rate)
+        return Mixture(tuple(self.indices), shares).blend(content, ratio)
 
 
 class Streams(Stage):
@@ -163,6 +194,8 @@ class Streams(Stage):
         begin = max(0, piece.start // hop - self.pad)
         if not self.streams or begin > self.fed:
             self.streams = [self.begun(begin) for _ in range(self.listener.streams)]
+            for stream in self.streams:
+                stream.keeps = self.tell is not None
             self.ready, self.begin, self.fed = self.ready[:, :0], begin * hop, begin
         stop = min(frames, -(-(piece.stop + self.streams[0].latency) // hop))
         # The pitch of a frame is judged by what is around it.
@@ -176,6 +209,7 @@ class Streams(Stage):
                 for stream, wave in zip(self.streams, heard, strict=True)
             ]
             self.ready, self.fed = torch.cat([self.ready, torch.stack(parts)], dim=1), stop
+            self._tell()
         sung = self.ready[:, piece.start - self.begin : piece.stop - self.begin]
         self.ready, self.begin = self.ready[:, piece.stop - self.begin :].clone(), piece.stop
         # One channel may be silent while the other is not.
@@ -187,7 +221,7 @@ class Streams(Stage):
         options = self.options
         return VoiceStream(
             *self.networks,
-            self.row,
+            self.singers,
             first=first,
             blend=self._blend,
             seed=options.seed,
@@ -196,9 +230,20 @@ class Streams(Stage):
             bf16=self.bf16,
         )
 
+    def _tell(self) -> None:
+        """Tell what is known of the frames that were sung since it was told last."""
+        if self.tell is None:
+            return
+        told = [stream.sung() for stream in self.streams]
+        if told[0][1].shape[1]:
+            content, known = (
+                torch.stack(parts).cpu() for parts in list(zip(*told, strict=True))[1:]
+            )
+            self.tell(told[0][0], Conditions(content, known[:, 0], known[:, 2]))
+
     def adjust(self, stream: VoiceStream) -> None:
         """Let a stream go on with the options of now."""
-        stream.speaker = torch.tensor([self.row], device=stream.device)
+        stream.speaker = self.singers
         stream.noise_scale, stream.seed = self.options.noise_scale, self.options.seed
         stream.formants = 2 ** (self.options.formants / 12)
 
@@ -220,6 +265,7 @@ class Windows(Stage):
     ) -> None:
         super().__init__(voice, options, pitch, listener)
         self.phases: list[tuple[int, Tensor]] = [(0, torch.zeros(0))] * listener.streams
+        self.known: dict[int, Conditions] = {}  # of the channels of a piece that are not silent
 
     def converted(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Wave]]:
         """Yield where each converted piece begins, and its sound `[streams, samples]`."""
@@ -249,6 +295,7 @@ class Windows(Stage):
             else torch.zeros((kept.stop - kept.start) * self.hop)
             for stream, wave in enumerate(heard)
         ]
+        self._tell(first + kept.start)
         offset = begin % self.hop
         return begin, torch.stack(sung)[:, offset : offset + end - begin]
 
@@ -258,22 +305,23 @@ class Windows(Stage):
         content = self._content(wave, first).to(voice.device)[None]
         pitch = self.pitch(wave, self.rate, self.hop)
         f0, voiced = pitch.f0.to(voice.device)[None], pitch.voiced.to(voice.device)[None]
-        speaker = torch.tensor([self.row], device=voice.device)
-        volume = (
-            frame_rms(wave, self.hop).to(voice.device)[None]
-            if voice.config.synthesizer.volume
-            else None
-        )
+        volume = frame_rms(wave, self.hop)
+        speaker = self._who(first, wave.shape[-1] // self.hop).to(voice.device)
+        told = volume.to(voice.device)[None] if voice.config.synthesizer.volume else None
         with torch.autocast(voice.device.type, torch.bfloat16, enabled=self.bf16):
             if options.auto_f0:
-                f0 = self._melody(content, f0, voiced, speaker, volume)
+                f0 = self._melody(content, f0, voiced, speaker, told)
             f0 = f0 * 2 ** (options.semitones / 12)
+            known = (content[0], f0[0].float(), volume)
+            self.known[stream] = Conditions(*(part[..., kept].cpu() for part in known))
+            if options.only_refiner:
+                return wave[kept.start * self.hop : kept.stop * self.hop]
             sung = voice.synthesizer.infer(
                 content,
                 f0,
                 voiced,
                 speaker,
-                volume=volume,
+                volume=told,
                 noise_scale=options.noise_scale,
                 noise=NoiseSource(options.seed, first),
                 phase=self._phase(stream, f0.cpu(), first, meeting).to(voice.device),
@@ -282,8 +330,30 @@ class Windows(Stage):
             )
         return sung[0].float().cpu()
 
+    def _tell(self, first: int) -> None:
+        """Tell what is known of the frames of a piece, which begins at frame `first`."""
+        known, self.known = self.known, {}
+        if self.tell is None or not known:
+            return
+        # Of a silent channel nothing is known, and nothing is made.
+        silent = Conditions(*(torch.ones_like(part) for part in next(iter(known.values()))))
+        parts = [known.get(stream, silent) for stream in range(self.listener.streams)]
+        self.tell(first, Conditions(*map(torch.stack, zip(*parts, strict=True))))
+
+    def _who(self, first: int, frames: int) -> Speaker | Shares:
+        """Return who sings some frames: a row of the speaker table, or shares of all rows."""
+        if self.mix.alone is not None:
+            return torch.tensor([self.mix.alone])
+        rows = self.voice.config.synthesizer.n_speakers
+        return self.mix.frames(rows, first, frames, self.rate / self.hop)
+
     def _melody(
-        self, content: Content, f0: F0, voiced: Voiced, speaker: Speaker, volume: Volume | None
+        self,
+        content: Content,
+        f0: F0,
+        voiced: Voiced,
+        speaker: Speaker | Shares,
+        volume: Volume | None,
     ) -> F0:
         """Return the pitch that the voice would choose."""
         network = self.voice.synthesizer
@@ -303,7 +373,7 @@ class Windows(Stage):
         content = self.content.encode(resample(wave, self.rate, spec.sample_rate)[skipped:])
         if not content.shape[-1]:
             raise AudioError.too_short_for_content()
-        content = self._blend(content)
+        content = self._blend(content, (begin + skipped) // spec.hop_length)
         frames = torch.arange(first, first + wave.shape[-1] // self.hop)
         heard = frames * (self.hop * spec.sample_rate) // (self.rate * spec.hop_length)
         at = heard - (begin + skipped) // spec.hop_length

@@ -10,10 +10,11 @@ from torch import Tensor
 from sovits.audio.resample import StreamResampler
 from sovits.features.content.student import CHUNK as ENCODED_AT_ONCE
 from sovits.features.content.student import StudentContent, StudentPast
+from sovits.mixing import Mix
 from sovits.models.native import CHUNK as SUNG_AT_ONCE
 from sovits.models.native import NativePast, NativeSynthesizer
 from sovits.models.noise import NoiseSource
-from sovits.types import F0, Content, Voiced, Volume, Wave
+from sovits.types import F0, Content, Shares, Speaker, Voiced, Volume, Wave
 
 RESAMPLING_SECONDS = 0.05  # more than a stream of another rate is late by (soxr, HQ)
 
@@ -28,9 +29,10 @@ class VoiceStream:
     Args:
         encoder: What the voice hears with.
         synthesizer: Its network, folded.
-        row: Speaker, as row of the speaker table.
+        speaker: Row of the speaker table, or shares of several.
         first: Frame of the whole sound at which this stream begins.
-        blend: Changes content before it is sung, as retrieval does.
+        blend: Changes content before it is sung, as retrieval does; told of the number of the
+            first of these frames in the whole sound, as the encoder counts them.
         seed: Of the noise.
         noise_scale: Amount of variation, of voices that have a latent.
         formants: Factor on the frequency of formants.
@@ -41,10 +43,10 @@ class VoiceStream:
         self,
         encoder: StudentContent,
         synthesizer: NativeSynthesizer,
-        row: int = 0,
+        speaker: int | Mix = 0,
         *,
         first: int = 0,
-        blend: Callable[[Content], Content] = lambda content: content,
+        blend: Callable[[Content, int], Content] = lambda content, _first: content,
         seed: int = 0,
         noise_scale: float = 0.4,
         formants: float = 1.0,
@@ -54,7 +56,7 @@ class VoiceStream:
         self.synthesizer, self.blend, self.bf16 = synthesizer, blend, bf16
         self.seed, self.noise_scale, self.formants = seed, noise_scale, formants
         self.device = synthesizer.emb_g.weight.device
-        self.speaker = torch.tensor([row], device=self.device)
+        self.speaker = speaker
         self.rate = synthesizer.audio.sample_rate
         self.hop = synthesizer.audio.hop_length
         spec = encoder.spec
@@ -69,6 +71,8 @@ class VoiceStream:
         self.content = torch.zeros(spec.channels, 0, device=self.device)
         self.told = torch.zeros(3, 0, device=self.device)  # pitch, voicing and loudness
         self.last = (self.content, self.told)  # of the frames that were sung
+        self.keeps = False  # what is known of frames that were sung, for `sung`
+        self.known: list[tuple[int, Content, Tensor]] = []
         self.heard: StudentPast | None = None
         self.past: NativePast | None = None
 
@@ -122,7 +126,7 @@ class VoiceStream:
         wave, self.skipped = wave[self.skipped :], max(0, self.skipped - wave.shape[0])
         for part in wave.split(ENCODED_AT_ONCE):
             content, self.heard = self.encoder.push(part, self.heard)
-            content = self.blend(content.to(self.device))
+            content = self.blend(content.to(self.device), self.at + self.content.shape[1])
             self.content = torch.cat([self.content, content], dim=1)
 
     def _places(self, frames: int) -> Tensor:
@@ -143,7 +147,32 @@ class VoiceStream:
         self.frame += count
         used = int(self._places(1)[0])
         self.content, self.at = self.content[:, used:].clone(), self.at + used
+        if self.keeps:
+            self.known.append((self.frame - count, said, told))
         return self._sung(said, told, self.frame - count)
+
+    def sung(self) -> tuple[int, Content, Tensor]:
+        """Return what is known of the frames sung since this was asked last, if it `keeps` that.
+
+        Their sound comes `look_ahead` frames later, as that of all frames.
+
+        Returns:
+            The number of the first of them in the whole sound, their content, and `[3, frames]`
+            with pitch (Hz), voicing and loudness.
+        """
+        first = self.known[0][0] if self.known else self.frame
+        said = torch.cat([self.content[:, :0], *(said for _, said, _ in self.known)], dim=1)
+        told = torch.cat([self.told[:, :0], *(told for _, _, told in self.known)], dim=1)
+        self.known = []
+        return first, said, told
+
+    def _who(self, begin: int, frames: int) -> Speaker | Shares:
+        """Return who sings the frames that come out when `frames` from `begin` on go in."""
+        if isinstance(self.speaker, int):
+            return torch.tensor([self.speaker], device=self.device)
+        rows, ahead = self.synthesizer.config.n_speakers, self.synthesizer.config.look_ahead
+        shares = self.speaker.frames(rows, begin - ahead, frames, self.rate / self.hop)
+        return shares.to(self.device)
 
     def _sung(self, said: Content, told: Tensor, begin: int) -> Wave:
         """Return the sound of as many frames, less what comes before the first of the stream."""
@@ -155,7 +184,7 @@ class VoiceStream:
                     content[None],
                     f0[None],
                     voiced[None],
-                    self.speaker,
+                    self._who(begin, f0.shape[0]),
                     volume=volume[None],
                     past=self.past,
                     noise_scale=self.noise_scale,

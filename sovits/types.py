@@ -30,8 +30,11 @@ Mel: TypeAlias = Tensor
 Speaker: TypeAlias = Tensor
 """Index of a speaker inside a model, int64, `[batch]`."""
 
+Shares: TypeAlias = Tensor
+"""How much of each speaker a sound has, float32, at least 0, `[batch, speakers, 1 or frames]`."""
+
 Embedding: TypeAlias = Tensor
-"""Conditioning vector of a speaker, float32, `[batch, channels, 1]`."""
+"""Conditioning vector of a speaker, float32, `[batch, channels, 1 or frames]`."""
 
 Mask: TypeAlias = Tensor
 """1 where a frame belongs to the sound, 0 where it is padding, float32, `[batch, 1, frames]`."""

@@ -25,6 +25,10 @@ from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
 from sovits.library import chosen, resolve
 from sovits.models.build import AnySynthesizer, make_synthesizer
+from sovits.mixing import mix_of
+from sovits.models.unit2mel import Unit2Mel
+from sovits.refine import MelVocoder, Refining, fit_together
+from sovits.refiners import AnyRefiner, load_refiner, load_vocoder, refiner_beside, vocoder_of
 from sovits.retrieval import Index
 from sovits.types import Wave
 
@@ -49,7 +53,9 @@ class Voice:
     remarks: list[str] = field(default_factory=list)
     """What was settled while reading it."""
     _encoder: ContentEncoder | None = None
-    _index: tuple[object, Index] | None = None
+    _indices: dict[tuple[object, ...], Index] = field(default_factory=dict)
+    _refiner: tuple[object, AnyRefiner] | None = None
+    _sings: tuple[object, MelVocoder] | None = None
 
     @property
     def speakers(self) -> dict[str, int]:
@@ -106,7 +112,7 @@ class Voice:
         return found[0]
 
     def index(self, path: Path | None, speaker: str | None) -> Index:
-        """Return what a retrieval file holds of a speaker; the last one is kept at hand.
+        """Return what a retrieval file holds of a speaker; those of the last file are kept at hand.
 
         Args:
             path: The file; the one beside this voice if not given.
@@ -121,10 +127,51 @@ class Voice:
             status = path.stat()
         except OSError as error:
             raise VoiceError.missing(path) from error
-        wanted = (path, status.st_mtime_ns, status.st_size, speaker, str(self.device))
-        if self._index is None or self._index[0] != wanted:
-            self._index = (wanted, self._read_index(path, speaker).to(self.device))
-        return self._index[1]
+        file = (path, status.st_mtime_ns, status.st_size, str(self.device))
+        if any(key[:-1] != file for key in self._indices):
+            self._indices.clear()
+        if (wanted := (*file, speaker)) not in self._indices:
+            self._indices[wanted] = self._read_index(path, speaker).to(self.device)
+        return self._indices[wanted]
+
+    def refiner(self, options: ConvertOptions) -> AnyRefiner:
+        """Return the refiner that is asked for, or else the one beside this voice.
+
+        Raises:
+            RefinerError: There is none, or it contradicts its settings.
+        """
+        return self._network(self._refiner_path(options), options.refiner_config)
+
+    def refining(self, options: ConvertOptions) -> Refining:
+        """Return the refiner and the vocoder that are asked for, if they go with this voice.
+
+        Raises:
+            RefinerError: One is not there, or was made for something else.
+        """
+        refiner, path = self.refiner(options), self._refiner_path(options)
+        vocoder = vocoder_of(refiner, path) if options.vocoder is None else Path(options.vocoder)
+        mix = mix_of(options, self.row)
+        sings = self._vocoder(vocoder)
+        if options.only_refiner and isinstance(refiner, Unit2Mel):
+            refiner.check_from_noise()
+        return fit_together(refiner, sings, self.config, mix, self.device)
+
+    def _refiner_path(self, options: ConvertOptions) -> Path:
+        return refiner_beside(self.path) if options.refiner is None else Path(options.refiner)
+
+    def _network(self, path: Path, config: str | None) -> AnyRefiner:
+        """Return a refiner; the last one is kept at hand."""
+        wanted = (path, _age(path), config, self.device)
+        if self._refiner is None or self._refiner[0] != wanted:
+            self._refiner = (wanted, load_refiner(path, config, device=self.device))
+        return self._refiner[1]
+
+    def _vocoder(self, path: Path | None) -> MelVocoder:
+        """Return a vocoder; the last one is kept at hand."""
+        wanted = (path, path and _age(path), self.device)
+        if self._sings is None or self._sings[0] != wanted:
+            self._sings = (wanted, load_vocoder(path, device=self.device))
+        return self._sings[1]
 
     def _read_index(self, path: Path, speaker: str | None) -> Index:
         row, content = self.row(speaker), self.config.content
@@ -177,6 +224,11 @@ def load_voice(
     voice.remarks = remarks + voice.remarks
     voice.synthesizer.to(device)
     return voice
+
+
+def _age(path: Path) -> float | None:
+    """Return when a file was written; None if it is not there, which its reader says."""
+    return path.stat().st_mtime if path.exists() else None
 
 
 def save_voice(path: Path | str, voice: Voice, *, dtype: torch.dtype = torch.float16) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from sovits.cli.models import choose
 from sovits.cli.options import option_flags
 from sovits.cli.progress import bar, note
+from sovits.cli.refine import check_refiner, refined
+from sovits.cli.workers import check_workers, result_lines, with_absolute_paths, workplace
 from sovits.config import ConvertOptions, NativeConfig
 from sovits.errors import AudioError, ConfigError, OutputError, SovitsError
 
@@ -37,19 +39,29 @@ class Infer:
     """Settings of a G_*.pth; config.json beside it if not given."""
     recursive: Annotated[bool, arg(aliases=("-re",))] = False
     """Convert every sound in the folder INPUT and its subfolders."""
+    workers: Annotated[str, arg(metavar="N|auto")] = "1"
+    """Processes for -re, or actors with --ray; auto: as many as cores and memory, or GPUs, allow."""
+    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
+    """With -re, work on the machines of this Ray cluster; auto: the one that this machine is in."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+    shallow_diffusion: Annotated[bool, arg(aliases=("-shd",))] = False
+    """Refine with the refiner's own strength, if --refine is not given."""
+    k_step: Annotated[int | None, arg(aliases=("-ks",), metavar="STEPS")] = None
+    """In place of --refine: steps of noise, of refiners of so-vits-svc; theirs is 100."""
     conversion: Annotated[ConvertOptions, OmitArgPrefixes, arg(constructor=option_flags())]
 
     def run(self) -> int:
         """Convert, and print where each result is."""
         self._check_input()
+        check_workers(self.workers)
         choice = choose(self.model_path, self.config_path)
         retrieval = self.conversion.retrieval
         if retrieval is not None and not Path(retrieval).is_file():
             raise ConfigError.no_retrieval(Path(retrieval))
         if retrieval is not None and not self.conversion.retrieval_ratio:
             note(f"{retrieval} is not used, as -r is 0. Add -r 0.5, say.")
+        check_refiner(self.conversion, self._refines)
         if choice.because:
             note(choice.because)
         if not self.recursive:
@@ -59,15 +71,33 @@ class Infer:
         from sovits.voice import load_voice
 
         pairs = list(self._pairs()) if self.recursive else [self._pair()]
-        voice = load_voice(choice.model, choice.config, device=choose_device(self.device))
+        # Of a cluster, other machines may have GPUs.
+        device = choose_device("cpu" if self.recursive and self.ray else self.device)
+        voice = load_voice(choice.model, choice.config, device=device)
         for remark in voice.remarks:
             note(remark)
         if self.conversion.precision == "auto":
             light = isinstance(voice.config.synthesizer, NativeConfig)
             note(f"Precision: {choose_arithmetic('auto', voice.device, light=light).because}")
-        self._open_index(voice)
+        if self._refines or self.conversion.refine or self.conversion.only_refiner:
+            # Now that its refiner is known, it is known how strong this is to be.
+            strong = refined(voice, self.conversion, self.k_step)
+            return replace(self, conversion=strong)._run(voice, pairs)
+        return self._run(voice, pairs)
+
+    @property
+    def _refines(self) -> bool:
+        """Whether a refiner is asked for by the flags of so-vits-svc."""
+        return self.shallow_diffusion or self.k_step is not None
+
+    def _run(self, voice: Voice, pairs: list[tuple[Path, Path]]) -> int:
+        """Convert all there is."""
+        from sovits.mixing import mix_of
+
+        mix = mix_of(self.conversion, voice.row)
+        self._open_index(voice, mix.names)
         if self.recursive:
-            return self._convert_all(voice, pairs)
+            return self._convert_all(voice, choice.config, pairs)
         self._convert(voice, *pairs[0])
         return 0
 
@@ -79,20 +109,52 @@ class Infer:
             convert_file(voice, source, out, self.conversion, on_progress=move)
         print(out, flush=True)
 
-    def _convert_all(self, voice: Voice, pairs: list[tuple[Path, Path]]) -> int:
+    def _convert_all(
+        self, voice: Voice, config: Path | None, pairs: list[tuple[Path, Path]]
+    ) -> int:
         """Convert what can be converted, name the rest, and return the exit status."""
-        failed = 0
-        for source, out in pairs:
-            try:
-                self._convert(voice, source, out)
-            except SovitsError as error:
-                failed += 1
-                note(f"svc: {error}" if str(source) in str(error) else f"svc: {source}: {error}")
-        if failed:
-            note(f"svc: {failed} of {len(pairs)} files could not be converted.")
-        return 1 if failed else 0
+        from sovits.folder import BYTES_EACH, VoiceFile, convert_files
 
-    def _open_index(self, voice: Voice) -> None:
+        options, folder = self.conversion, self.output_path or self.input_path
+        model = voice.path or Path(str(self.model_path))
+        folder.mkdir(parents=True, exist_ok=True)
+        shared = [self.input_path, folder]
+        if self.ray is not None:  # other machines have other current folders
+            folder, model = folder.absolute(), model.absolute()
+            config = config and config.absolute()
+            pairs = [(source.absolute(), out.absolute()) for source, out in pairs]
+            options = with_absolute_paths(options)
+            shared = [self.input_path.absolute(), folder]
+        show = result_lines()
+        with (
+            workplace(
+                check_workers(self.workers),
+                self.ray,
+                bytes_each=BYTES_EACH,
+                device=self.device,
+                shared=shared,
+            ) as place,
+            bar(f"{len(pairs)} files") as move,
+        ):
+            outcome = convert_files(
+                voice,
+                VoiceFile(model, config, place.device),
+                pairs,
+                options,
+                folder=folder,
+                crew=place.crew,
+                on_result=show,
+                on_progress=move,
+            )
+        if outcome.kept:
+            note(f"{len(outcome.kept)} files were converted by an earlier run that did not finish.")
+        for failure in outcome.failed:
+            note(f"svc: {failure.reason}")
+        if outcome.failed:
+            note(f"svc: {len(outcome.failed)} of {len(pairs)} files could not be converted.")
+        return 1 if outcome.failed else 0
+
+    def _open_index(self, voice: Voice, speakers: Sequence[str | None]) -> None:
         """Read what is retrieved from, so that what is wrong with it is said once."""
         options = self.conversion
         if not options.retrieval_ratio:
@@ -100,7 +162,8 @@ class Infer:
         path = voice.index_path() if options.retrieval is None else Path(options.retrieval)
         if options.retrieval is None:
             note(f"Retrieving from {path}.")
-        voice.index(path, options.speaker)
+        for speaker in speakers:
+            voice.index(path, speaker)
 
     def _check_input(self) -> None:
         """Refuse what is not there, and a folder where a file is meant."""

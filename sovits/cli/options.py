@@ -34,6 +34,7 @@ class Flag(NamedTuple):
 
 FLAGS: dict[str, Flag] = {
     "speaker": Flag(("-s",), metavar="NAME"),
+    "mix": Flag(metavar="PATH"),
     "semitones": Flag(("-t", "--semitones"), name="transpose"),
     "formants": Flag(("-fo",), metavar="SEMITONES"),
     "f0_method": Flag(("-fm",), metavar="METHOD"),

@@ -29,6 +29,7 @@ from sovits.evaluate.speed import Timing, clocked, measure_speed
 from sovits.evaluate.target import NEEDED_SECONDS, Target, find_target, load_target
 from sovits.features.pitch import load_pitch_extractor
 from sovits.features.speaker import load_speaker_encoder
+from sovits.mixing import mix_of
 from sovits.voice import Voice
 
 Progress = Callable[[float], None]
@@ -290,12 +291,13 @@ def _text_beside(path: Path) -> str | None:
 
 def _described(voice: Voice, options: ConvertOptions) -> dict[str, Any]:
     """Return what the report says of the voice."""
-    row = voice.row(options.speaker)
+    row = mix_of(options, voice.row).alone
     names = [name for name, index in voice.speakers.items() if index == row]
+    mixed = options.speaker or options.mix
     return {
         "name": _printable(voice.path.stem) if voice.path else None,
         "path": _printable(str(voice.path)) if voice.path else None,
-        "speaker": next(iter(names), None),
+        "speaker": _printable(str(mixed)) if row is None else next(iter(names), None),
         "sample_rate": voice.sample_rate,
         "content": voice.config.content,
     }

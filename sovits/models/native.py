@@ -21,8 +21,9 @@ from sovits.models.encoders import Gaussian
 from sovits.models.native_latent import Latent
 from sovits.models.noise import NoiseSource
 from sovits.models.shaping import Shaper, ShaperPast, Shapes
+from sovits.models.speakers import conditioning
 from sovits.models.synthesizer import TrainBatch, TrainOutput
-from sovits.types import F0, Content, Speaker, Voiced, Volume, Wave
+from sovits.types import F0, Content, Shares, Speaker, Voiced, Volume, Wave
 
 PITCHES = 32  # bumps that code the pitch
 LOWEST, HIGHEST = 40.0, 2000.0  # pitch that the code covers (Hz)
@@ -75,7 +76,7 @@ class NativeSynthesizer(nn.Module):
         content: Content,
         f0: F0,
         voiced: Voiced,
-        speaker: Speaker,
+        speaker: Speaker | Shares,
         *,
         volume: Volume | None = None,
         noise_scale: float = 0.4,
@@ -91,7 +92,8 @@ class NativeSynthesizer(nn.Module):
             content: `[1, channels, frames]` at the voice's frame rate.
             f0: Hz, `[1, frames]`.
             voiced: `[1, frames]`, bool or 0/1.
-            speaker: Row of the speaker table, int64, `[1]`.
+            speaker: Row of the speaker table, int64, `[1]`; or shares of all rows, float,
+                `[1, rows, 1 or frames]`.
             volume: Root mean square of each frame, `[1, frames]`.
             noise_scale: Standard deviations of the prior to draw from, of voices with a latent.
             deterministic: No noise anywhere.
@@ -108,6 +110,9 @@ class NativeSynthesizer(nn.Module):
         source = None if deterministic else noise or NoiseSource()
         said, pitch, heard = (prolonged(x, ahead) for x in (content, f0, voiced))
         loudness = None if volume is None else prolonged(volume, ahead)
+        who, changes = speaker, speaker.dim() == 3 and speaker.shape[-1] > 1
+        if changes:  # told of the frames that come out
+            who = torch.cat([speaker[..., :1].expand(-1, -1, ahead), speaker], dim=-1)
         past, parts = None, []
         for begin in range(0, frames + ahead, CHUNK):
             now = slice(begin, begin + CHUNK)
@@ -115,7 +120,7 @@ class NativeSynthesizer(nn.Module):
                 said[..., now],
                 pitch[:, now],
                 heard[:, now],
-                speaker,
+                who[..., now] if changes else who,
                 volume=None if loudness is None else loudness[:, now],
                 past=past,
                 noise_scale=0.0 if deterministic else noise_scale,
@@ -133,7 +138,7 @@ class NativeSynthesizer(nn.Module):
         content: Content,
         f0: F0,
         voiced: Voiced,
-        speaker: Speaker,
+        speaker: Speaker | Shares,
         *,
         volume: Volume | None,
         past: NativePast | None = None,
@@ -146,13 +151,14 @@ class NativeSynthesizer(nn.Module):
 
         The first `look_ahead` frames of a stream are silence or less; a stream ends by giving it
         as many more frames. Arguments are those of `infer`, and `past`: what the last call
-        returned, None to begin. `noise` starts at the first frame that is given.
+        returned, None to begin. `noise` starts at the first frame that is given, and shares in
+        `speaker` are of the frames whose sound is returned.
         """
-        g = self.emb_g(speaker)
+        g = conditioning(self.emb_g, speaker)
         x, prior = self.prior(
             self._inputs(content, f0, voiced, volume),
             past and past.prior,
-            self.prior_speaker(g)[:, None],
+            self.prior_speaker(g),
         )
         if self.latent is not None:
             drawn = None
@@ -160,7 +166,7 @@ class NativeSynthesizer(nn.Module):
                 sample = noise.latent(self.config.latent, content.shape[-1])
                 drawn = sample.to(x).transpose(1, 2) * noise_scale
             x = x + self.latent.drawn(x, g, drawn)
-        x, decoder = self.decoder(x, past and past.decoder, self.decoder_speaker(g)[:, None])
+        x, decoder = self.decoder(x, past and past.decoder, self.decoder_speaker(g))
         with torch.autocast(x.device.type, enabled=False):
             shapes = self.shaper.shapes(self.norm(x.float()))
             wave, shaper = self.shaper.stream(
@@ -171,11 +177,11 @@ class NativeSynthesizer(nn.Module):
     def forward(self, batch: TrainBatch, segment_frames: int) -> TrainOutput:
         """Render a segment of each clip."""
         ahead = self.config.look_ahead - MARGIN
-        g = self.emb_g(batch.speaker)
+        g = conditioning(self.emb_g, batch.speaker)
         given = (batch.content, batch.f0, batch.voiced, batch.volume)
         x, _ = self.prior(
             self._inputs(*(prolonged(x, ahead) for x in given)),
-            shift=self.prior_speaker(g)[:, None],
+            shift=self.prior_speaker(g),
         )
         x = x[:, ahead:]
         zero = x.new_zeros(())
@@ -184,7 +190,7 @@ class NativeSynthesizer(nn.Module):
         if self.latent is not None:
             change, prior, posterior, z_prior = self.latent(x, g, batch.spectrogram)
             x = x + change
-        x, _ = self.decoder(x, shift=self.decoder_speaker(g)[:, None])
+        x, _ = self.decoder(x, shift=self.decoder_speaker(g))
         x, f0 = segment(batch.start, segment_frames, x, batch.f0)
         with torch.autocast(x.device.type, enabled=False):
             shapes: Shapes = self.shaper.shapes(self.norm(x.float()))

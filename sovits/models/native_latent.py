@@ -30,11 +30,14 @@ class Coupling(nn.Module):
         nn.init.zeros_(self.narrow.bias)
 
     def forward(self, z: Frames, speaker: Tensor, *, inverse: bool = False) -> Frames:
-        """Map `[batch, frames, channels]` to the same, halves swapped."""
+        """Map `[batch, frames, channels]` to the same, halves swapped.
+
+        `speaker` is `[batch, 1 or frames, channels]`.
+        """
         if inverse:
             z = z.roll(self.told, -1)
         kept, moved = z[..., : self.told], z[..., self.told :]
-        heard = torch.cat([kept, speaker[:, None].expand(-1, z.shape[1], -1)], dim=-1)
+        heard = torch.cat([kept, speaker.expand(-1, z.shape[1], -1)], dim=-1)
         shift = self.narrow(F.silu(self.widen(heard)))
         z = torch.cat([kept, moved - shift if inverse else moved + shift], dim=-1)
         return z if inverse else z.roll(-self.told, -1)
@@ -68,7 +71,7 @@ class Latent(nn.Module):
 
         Args:
             x: What content tells.
-            speaker: `[batch, channels]`.
+            speaker: `[batch, 1 or frames, channels]`.
             noise: Deviations from the mean, `[batch, frames, latent]`; None is none.
         """
         mean, log_std = _split(self.prior(x))

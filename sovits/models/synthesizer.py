@@ -30,7 +30,19 @@ from sovits.models.encoders import (
 )
 from sovits.models.flow import Flow
 from sovits.models.noise import NoiseSource
-from sovits.types import F0, Content, Embedding, Mask, Speaker, Spectrogram, Voiced, Volume, Wave
+from sovits.models.speakers import conditioning
+from sovits.types import (
+    F0,
+    Content,
+    Embedding,
+    Mask,
+    Shares,
+    Speaker,
+    Spectrogram,
+    Voiced,
+    Volume,
+    Wave,
+)
 
 WINDOW = 1024  # frames decoded at once
 
@@ -98,7 +110,7 @@ class Synthesizer(nn.Module):
         content: Content,
         f0: F0,
         voiced: Voiced,
-        speaker: Speaker,
+        speaker: Speaker | Shares,
         *,
         volume: Volume | None = None,
         noise_scale: float = 0.4,
@@ -115,7 +127,8 @@ class Synthesizer(nn.Module):
             content: `[1, channels, frames]` at the voice's frame rate.
             f0: Hz, `[1, frames]`.
             voiced: `[1, frames]`, bool or 0/1.
-            speaker: Row of the speaker table, int64, `[1]`.
+            speaker: Row of the speaker table, int64, `[1]`; or shares of all rows, float,
+                `[1, rows, 1 or frames]`.
             volume: `[1, frames]`; needed by voices that hear loudness.
             noise_scale: Standard deviations of the prior to draw from; 0 takes its mean.
             predict_f0: Let the F0 decoder choose the melody.
@@ -136,7 +149,7 @@ class Synthesizer(nn.Module):
         drawn = None if deterministic else noise or NoiseSource()
         frames = content.shape[-1]
         mask = content.new_ones(1, 1, frames)
-        g = self.emb_g(speaker).unsqueeze(-1)
+        g = conditioning(self.emb_g, speaker).transpose(1, 2)
         x = self._prenet(content, voiced, volume, mask)
         if predict_f0:
             f0 = self.predict_f0(x, f0, voiced, mask, g)
@@ -158,7 +171,7 @@ class Synthesizer(nn.Module):
         content: Content,
         f0: F0,
         voiced: Voiced,
-        speaker: Speaker,
+        speaker: Speaker | Shares,
         *,
         volume: Volume | None = None,
     ) -> F0:
@@ -171,7 +184,8 @@ class Synthesizer(nn.Module):
         """
         mask = content.new_ones(1, 1, content.shape[-1])
         x = self._prenet(content, voiced, volume, mask)
-        return self.predict_f0(x, f0, voiced, mask, self.emb_g(speaker).unsqueeze(-1))
+        g = conditioning(self.emb_g, speaker).transpose(1, 2)
+        return self.predict_f0(x, f0, voiced, mask, g)
 
     def predict_f0(self, x: Tensor, f0: F0, voiced: Voiced, mask: Mask, speaker: Embedding) -> F0:
         """Return the melody that the voice would give to `x`, `[batch, frames]` in Hz."""
@@ -231,8 +245,9 @@ class Synthesizer(nn.Module):
         parts = []
         for start, stop, begin, end in windows(first, last, z.shape[-1], self.reach):
             drawn = None if noise is None else NoiseSource(noise.seed, noise.start + start)
+            g = speaker[..., start:stop] if speaker.shape[-1] > 1 else speaker
             wave, _ = self._decode(
-                z[..., start:stop], speaker, f0[:, start:stop], phases[:, start], drawn
+                z[..., start:stop], g, f0[:, start:stop], phases[:, start], drawn
             )
             parts.append(wave[:, 0, (begin - start) * hop : (end - start) * hop])
         return torch.cat(parts, dim=-1)

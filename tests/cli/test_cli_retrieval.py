@@ -29,7 +29,8 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
             raise VoiceError.damaged(path, "it is bad")
 
     def load_voice(*args: Any, **kwargs: Any) -> SimpleNamespace:
-        return SimpleNamespace(remarks=[], index=index, index_path=index_path)
+        row = {None: 0, "alice": 0, "bob": 1}.__getitem__
+        return SimpleNamespace(remarks=[], row=row, index=index, index_path=index_path)
 
     def convert_file(voice: Any, source: Path, out: Path, *args: Any, **kwargs: Any) -> None:
         out.touch()
@@ -75,3 +76,18 @@ def test_a_file_that_is_wrong_is_complained_of_once_for_a_whole_folder(
     out, err = capsys.readouterr()
     assert (out, err) == ("", "svc: k.pt is damaged (it is bad). Download or copy it again.\n")
     assert read == [(Path("k.pt"), None)]
+
+
+def test_each_speaker_of_a_mix_has_its_index_read(
+    read: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["infer", "a.mp3", "-m", "G_3.pth", "-k", "k.pt", "-r", "1"]
+    Path("mix.json").write_text('[{"time": 0, "speakers": {"alice": 1, "bob": 1}}]')
+    assert main([*argv, "--mix", "mix.json"]) == 0
+    assert read == [(Path("k.pt"), "alice"), (Path("k.pt"), "bob")]
+    Path("mix.json").write_text("[]")
+    capsys.readouterr()
+    assert main([*argv, "--mix", "mix.json"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("svc: mix.json is no timeline of speakers (it has no point). ")
+    assert err.count("\n") == 1
