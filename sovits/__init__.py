@@ -15,13 +15,26 @@ from sovits.errors import SovitsError
 
 if TYPE_CHECKING:
     from sovits.audio.io import read, write
+    from sovits.refiners import load_refiner, load_vocoder
     from sovits.voice import Voice, load_voice, save_voice
 
 __version__ = "0.1.0"
-__all__ = ["ConvertOptions", "SovitsError", "Voice", "load_voice", "read", "save_voice", "write"]
+__all__ = [
+    "ConvertOptions",
+    "SovitsError",
+    "Voice",
+    "load_refiner",
+    "load_vocoder",
+    "load_voice",
+    "read",
+    "save_voice",
+    "write",
+]
 
 _HOMES = {
     "Voice": "sovits.voice",
+    "load_refiner": "sovits.refiners",
+    "load_vocoder": "sovits.refiners",
     "load_voice": "sovits.voice",
     "save_voice": "sovits.voice",
     "read": "sovits.audio.io",

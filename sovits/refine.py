@@ -1,18 +1,21 @@
-"""What a synthesizer has sung is drawn again by a refiner and sung by a vocoder, bit by bit.
+"""What refiners and vocoders have in common, and which of them go together.
 
-The sound becomes a mel spectrogram, a refiner adds noise to it and takes it out again, and a
-vocoder makes it audible. Any refiner goes with any vocoder of the same mel.
+Any refiner goes with any vocoder of the same mel.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from sovits.config import AudioConfig, Sampler
+from sovits.config import AudioConfig, Sampler, VoiceConfig
+from sovits.errors import RefinerError
+from sovits.mixing import Mix
 from sovits.models.noise import NoiseSource
-from sovits.types import F0, Content, Mel, Volume, Wave
+from sovits.types import F0, Content, Mel, Shares, Speaker, Volume, Wave
 
 
 class Refiner(Protocol):
@@ -40,7 +43,7 @@ class Refiner(Protocol):
         content: Content,
         f0: F0,
         volume: Volume,
-        speaker: Tensor,
+        speaker: Speaker | Shares,
         *,
         strength: float | None = None,
         steps: int | None = None,
@@ -55,7 +58,7 @@ class Refiner(Protocol):
             content: `[1, channels, frames]`.
             f0: Hz, `[1, frames]`.
             volume: `[1, frames]`.
-            speaker: Row, int64 `[1]`; or shares of all speakers, `[1, n_speakers, frames]`.
+            speaker: Row, int64 `[1]`; or shares of all rows, `[1, n_speakers, 1 or frames]`.
             strength: Share of noise that the mel is mixed with, `s * noise + (1 - s) * mel` but
                 for a common factor; 0 returns `mel`, and 1 draws from noise alone.
             steps: Evaluations of the network.
@@ -91,3 +94,79 @@ class MelVocoder(Protocol):
                 not given.
             noise: Where noise of the source comes from; no noise if not given.
         """
+
+
+@dataclass(frozen=True)
+class Refining:
+    """What refines the sound of one voice, and as whom of the refiner's speakers."""
+
+    refiner: Refiner
+    vocoder: MelVocoder
+    mix: Mix
+    """Who sings, with the refiner's rows."""
+    device: torch.device
+    """Where both networks compute."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was settled while reading them, and under which licence they are."""
+        both = (self.refiner, self.vocoder)
+        return [remark for network in both for remark in getattr(network, "remarks", [])]
+
+    def who(self, first: int, frames: int) -> Speaker | Shares:
+        """Return who sings some frames: a row of the refiner's table, or shares of all rows."""
+        if self.mix.alone is not None:
+            return torch.tensor([self.mix.alone], device=self.device)
+        rate = self.refiner.audio.frame_rate
+        return self.mix.frames(self.refiner.n_speakers, first, frames, rate).to(self.device)
+
+
+def fit_together(
+    refiner: Refiner,
+    vocoder: MelVocoder,
+    voice: VoiceConfig,
+    mix: Mix,
+    device: torch.device | str = "cpu",
+) -> Refining:
+    """Return a refiner and a vocoder as one, if they were made for each other and for a voice.
+
+    Args:
+        refiner: Draws.
+        vocoder: Sings what it draws.
+        voice: What the voice knows of itself.
+        mix: Who sings, with the voice's rows.
+        device: Where both networks compute.
+
+    Raises:
+        RefinerError: The refiner has another rate, encoder or speakers than the voice, or the
+            vocoder another mel than the refiner.
+    """
+    network, ours, theirs = voice.synthesizer, voice.audio, refiner.audio
+    for what, found, expected in (
+        ("a sample rate of", theirs.sample_rate, ours.sample_rate),
+        ("a hop (samples) of", theirs.hop_length, ours.hop_length),
+        ("content channels:", refiner.content_channels, network.content_channels),
+        ("the content encoder", refiner.content or voice.content, voice.content),
+    ):
+        if found != expected:
+            raise RefinerError.other(what, found, "the voice", expected)
+    for what in ("sample_rate", "hop_length", "n_fft", "n_mels", "mel_min", "mel_max"):
+        takes, draws = getattr(vocoder.audio, what), getattr(theirs, what)
+        if takes != draws:
+            raise RefinerError.other_vocoder(what, takes, draws)
+    rows = tuple(
+        _row(refiner, voice, name, row) for name, row in zip(mix.names, mix.rows, strict=True)
+    )
+    return Refining(refiner, vocoder, replace(mix, rows=rows), torch.device(device))
+
+
+def _row(refiner: Refiner, voice: VoiceConfig, asked: str | None, row: int) -> int:
+    """Return the refiner's row of a speaker: by name if it knows names, else the same."""
+    names = [name for name, index in voice.speakers.items() if index == row] or [str(row)]
+    known = [name for name in (asked, *names) if name in refiner.speakers]
+    if known:
+        return refiner.speakers[known[0]]
+    count = len(voice.speakers) or voice.synthesizer.n_speakers
+    if refiner.n_speakers != count or row >= count:
+        raise RefinerError.other_speakers(refiner.n_speakers, names[0], count)
+    return row

@@ -24,8 +24,8 @@ from sovits.legacy.limits import check_ranges, check_shape, parameters
 from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
 from sovits.library import chosen, resolve
-from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.mixing import mix_of
+from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.models.unit2mel import Unit2Mel
 from sovits.refine import MelVocoder, Refining, fit_together
 from sovits.refiners import AnyRefiner, load_refiner, load_vocoder, refiner_beside, vocoder_of

@@ -345,6 +345,15 @@ class Unit2Mel(nn.Module):
         refined: Mel = (x + 1) / 2 * (high - low) + low
         return refined
 
+    def check_from_noise(self) -> None:
+        """Refuse to draw all from noise, if that was not learnt.
+
+        Raises:
+            RefinerError: It was trained for fewer steps than there are.
+        """
+        if self.config.k_max < self.config.timesteps:
+            raise RefinerError.not_from_noise(self.config.k_max, self.config.timesteps)
+
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.config.k_max:
             raise RefinerError.too_many_steps(k, self.config.k_max)
