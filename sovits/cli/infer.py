@@ -14,7 +14,7 @@ from sovits.cli.models import choose
 from sovits.cli.options import option_flags
 from sovits.cli.progress import bar, note
 from sovits.cli.refine import check_refiner, refined
-from sovits.cli.workers import check_workers, result_lines, with_absolute_paths, workplace
+from sovits.cli.workers import check_workers, result_lines, workplace
 from sovits.config import ConvertOptions, NativeConfig
 from sovits.errors import AudioError, ConfigError, OutputError, SovitsError
 
@@ -82,22 +82,22 @@ class Infer:
         if self._refines or self.conversion.refine or self.conversion.only_refiner:
             # Now that its refiner is known, it is known how strong this is to be.
             strong = refined(voice, self.conversion, self.k_step)
-            return replace(self, conversion=strong)._run(voice, pairs)
-        return self._run(voice, pairs)
+            return replace(self, conversion=strong)._run(voice, choice.config, pairs)
+        return self._run(voice, choice.config, pairs)
 
     @property
     def _refines(self) -> bool:
         """Whether a refiner is asked for by the flags of so-vits-svc."""
         return self.shallow_diffusion or self.k_step is not None
 
-    def _run(self, voice: Voice, pairs: list[tuple[Path, Path]]) -> int:
+    def _run(self, voice: Voice, config: Path | None, pairs: list[tuple[Path, Path]]) -> int:
         """Convert all there is."""
         from sovits.mixing import mix_of
 
         mix = mix_of(self.conversion, voice.row)
         self._open_index(voice, mix.names)
         if self.recursive:
-            return self._convert_all(voice, choice.config, pairs)
+            return self._convert_all(voice, config, pairs)
         self._convert(voice, *pairs[0])
         return 0
 
@@ -113,7 +113,7 @@ class Infer:
         self, voice: Voice, config: Path | None, pairs: list[tuple[Path, Path]]
     ) -> int:
         """Convert what can be converted, name the rest, and return the exit status."""
-        from sovits.folder import BYTES_EACH, VoiceFile, convert_files
+        from sovits.folder import BYTES_EACH, VoiceFile, convert_files, files_of
 
         options, folder = self.conversion, self.output_path or self.input_path
         model = voice.path or Path(str(self.model_path))
@@ -123,8 +123,9 @@ class Infer:
             folder, model = folder.absolute(), model.absolute()
             config = config and config.absolute()
             pairs = [(source.absolute(), out.absolute()) for source, out in pairs]
-            options = with_absolute_paths(options)
-            shared = [self.input_path.absolute(), folder]
+            files = {name: path.absolute() for name, path in files_of(options).items()}
+            options = replace(options, **{name: str(path) for name, path in files.items()})
+            shared = [self.input_path.absolute(), folder, *files.values()]
         show = result_lines()
         with (
             workplace(
