@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from contextlib import suppress
@@ -19,6 +18,7 @@ from sovits.audio.decode import open_source, reason
 from sovits.audio.encode import WRITABLE, Encoder, open_encoder
 from sovits.audio.resample import StreamResampler, resampled_length
 from sovits.errors import AudioError, OutputError
+from sovits.partial import partial
 from sovits.types import Wave
 
 # fmt: off
@@ -171,8 +171,7 @@ class AudioWriter:
                 raise OutputError.no_folder(self.path) from None
         except OSError as error:
             raise self._refused(error) from error
-        name = f".sovits-{secrets.token_hex(4)}{self.path.suffix}"
-        self._partial = self._target.with_name(name)
+        self._partial = partial(self._target).with_suffix(self.path.suffix)
         self._subtype = subtype
         self._encoder: Encoder | None = None
 

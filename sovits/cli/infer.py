@@ -16,7 +16,7 @@ from sovits.cli.progress import bar, note
 from sovits.cli.refine import check_refiner, refined
 from sovits.cli.workers import check_workers, result_lines, workplace
 from sovits.config import ConvertOptions, NativeConfig
-from sovits.errors import AudioError, ConfigError, OutputError, SovitsError
+from sovits.errors import AudioError, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from sovits.voice import Voice
@@ -40,7 +40,7 @@ class Infer:
     recursive: Annotated[bool, arg(aliases=("-re",))] = False
     """Convert every sound in the folder INPUT and its subfolders."""
     workers: Annotated[str, arg(metavar="N|auto")] = "1"
-    """Processes for -re, or actors with --ray; auto: as many as cores and memory, or GPUs, allow."""
+    """Processes for -re, or actors with --ray; auto: as many as cores, memory or GPUs allow."""
     ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
     """With -re, work on the machines of this Ray cluster; auto: the one that this machine is in."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"

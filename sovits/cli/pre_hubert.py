@@ -9,8 +9,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from sovits.cli.models import CONFIG
-from sovits.cli.options import check_f0_method, check_jobs
+from sovits.cli.options import check_f0_method
 from sovits.cli.progress import counter, note, tell
+from sovits.cli.workers import check_workers, workplace
 from sovits.config import ConvertOptions
 
 
@@ -22,41 +23,48 @@ class PreHubert:
     """Clips, in one folder per speaker."""
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration that says which content encoder."""
-    n_jobs: Annotated[int, arg(aliases=("-n",))] = -1
-    """Processes; -1 for as many as cores and memory allow."""
+    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N|auto")] = "auto"
+    """Processes, or actors with --ray; auto or -1: as many as cores and memory, or GPUs, allow."""
     force_rebuild: Annotated[bool, arg(aliases=("-f",))] = False
     """Make again what is there already. -nf: do not."""
     f0_method: Annotated[str, arg(aliases=("-fm",), metavar="METHOD")] = ConvertOptions.f0_method
     """How pitch is found: swift, crepe, crepe-tiny, fcpe, rmvpe, harvest, dio or pm."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
+    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
+    """Work on the machines of this Ray cluster; auto is the one that this machine is in."""
 
     def run(self) -> int:
-        """Write the features."""
-        f0_method, n_jobs = check_f0_method(self.f0_method), check_jobs(self.n_jobs)
+        """Write the features; return 1 if a clip has none."""
+        f0_method, workers = check_f0_method(self.f0_method), check_workers(self.workers)
         from sovits.legacy.settings import read_config
 
         config, remarks = read_config(self.config_path)
         for remark in remarks:
             note(remark)
-        from sovits.device import choose_device
-        from sovits.prepare.features import make_features
+        from sovits.prepare.features import BYTES_EACH, make_features
 
-        with counter("Features") as move:
+        folder = self.input_dir if self.ray is None else self.input_dir.absolute()
+        with (
+            workplace(
+                workers, self.ray, bytes_each=BYTES_EACH, device=self.device, shared=(folder,)
+            ) as place,
+            counter("Features") as move,
+        ):
             report = make_features(
-                self.input_dir,
+                folder,
                 config.voice,
                 f0_method,
-                device=choose_device(self.device),
+                device=place.device,
                 rebuild=self.force_rebuild,
-                n_jobs=n_jobs,
+                crew=place.crew,
                 on_progress=move,
             )
         tell(report, "features files")
-        if any(skipped.path.suffix.lower() == ".wav" for skipped in report.skipped):
+        if report.damaged:
             note(
                 "Training needs every clip in its lists: "
                 "remove these, and run svc pre-config again."
             )
         print(self.input_dir)
-        return 0
+        return 1 if report.damaged else 0

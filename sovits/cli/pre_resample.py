@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from sovits.cli.options import check_jobs
 from sovits.cli.progress import counter, tell
+from sovits.cli.workers import check_workers, workplace
 from sovits.errors import ConfigError
 
 
@@ -23,17 +23,19 @@ class PreResample:
     """Where the clips go."""
     sampling_rate: Annotated[int, arg(aliases=("-s",))] = 44_100
     """Rate of the clips (Hz)."""
-    n_jobs: Annotated[int, arg(aliases=("-n",))] = -1
-    """Processes; -1 for as many as cores and memory allow."""
+    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N|auto")] = "auto"
+    """Processes, or actors with --ray; auto or -1: as many as cores and memory allow."""
     top_db: Annotated[float, arg(aliases=("-d",))] = 30.0
     """Level below the loudest frame under which the ends are silence (dB)."""
     frame_seconds: Annotated[float, arg(aliases=("-f",))] = 0.05
     """Length of the frames whose level is measured (s)."""
     hop_seconds: Annotated[float, arg(aliases=("-ho", "-hop"))] = 0.0125
     """Time from one such frame to the next (s)."""
+    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
+    """Work on the machines of this Ray cluster; auto is the one that this machine is in."""
 
     def run(self) -> int:
-        """Write the clips."""
+        """Write the clips; return 1 if a recording could not be read."""
         for flag, value, low, high in (
             ("--sampling-rate", self.sampling_rate, 4_000, 384_000),
             ("--top-db", self.top_db, 1, 200),
@@ -42,16 +44,21 @@ class PreResample:
         ):
             if not low <= value <= high:
                 raise ConfigError.wrong_value(flag, value, f"between {low:g} and {high:g}")
-        n_jobs = check_jobs(self.n_jobs)
-        from sovits.prepare.resample import ResampleOptions, resample_recordings
+        workers = check_workers(self.workers)
+        from sovits.prepare.resample import BYTES_EACH, ResampleOptions, resample_recordings
 
         options = ResampleOptions(
             self.sampling_rate, self.top_db, self.frame_seconds, self.hop_seconds
         )
-        with counter("Resampling") as move:
-            report = resample_recordings(
-                self.input_dir, self.output_dir, options, n_jobs=n_jobs, on_progress=move
-            )
+        folder, out = self.input_dir, self.output_dir
+        if self.ray is not None:
+            folder, out = folder.absolute(), out.absolute()
+            out.mkdir(parents=True, exist_ok=True)
+        with (
+            workplace(workers, self.ray, bytes_each=BYTES_EACH, shared=(folder, out)) as place,
+            counter("Resampling") as move,
+        ):
+            report = resample_recordings(folder, out, options, crew=place.crew, on_progress=move)
         tell(report, "clips")
         print(self.output_dir)
-        return 0
+        return 1 if report.damaged else 0

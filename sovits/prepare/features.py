@@ -22,9 +22,10 @@ from sovits.errors import AudioError, DatasetError, OutputError, PitchError, Wei
 from sovits.features.content import CONTENT, ContentEncoder, load_content_encoder
 from sovits.features.content.student import StudentContent
 from sovits.features.pitch import PITCH_METHODS, PitchExtractor, load_pitch_extractor
-from sovits.prepare.pool import OnProgress, default_jobs, run
+from sovits.partial import partial
 from sovits.prepare.recordings import find_clips
 from sovits.prepare.report import Report, Skipped
+from sovits.workers.crew import Crew, Failure, OnProgress, run
 
 FORMAT = "sovits-features-1"
 SUFFIX = ".features.safetensors"
@@ -35,7 +36,8 @@ FULL_SCALE = 32768
 MOVED = (0.08, 0.38)
 """How far another speaker's frequencies lie from the clip's (octaves, down and up)."""
 
-_BYTES_EACH = 2 << 30
+BYTES_EACH = 2 << 30
+"""Memory that one worker needs."""
 
 
 class _Job(NamedTuple):
@@ -43,6 +45,11 @@ class _Job(NamedTuple):
     voice: VoiceConfig
     f0_method: str
     device: str
+
+    @property
+    def out(self) -> Path:
+        """Where the features are."""
+        return self.clip.with_name(self.clip.name + SUFFIX)
 
 
 def make_features(
@@ -52,7 +59,7 @@ def make_features(
     *,
     device: str = "cpu",
     rebuild: bool = False,
-    n_jobs: int | None = None,
+    crew: Crew | None = None,
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Write `NAME.wav.features.safetensors` beside each clip `dataset/SPEAKER/NAME.wav`.
@@ -69,7 +76,7 @@ def make_features(
         f0_method: How pitch is found.
         device: Where networks compute.
         rebuild: Make files again that are still right.
-        n_jobs: Processes; as many as cores and memory allow if not given.
+        crew: Workers; this process if not given.
         on_progress: Told how far it is.
 
     Raises:
@@ -78,15 +85,13 @@ def make_features(
     """
     found = find_clips(dataset)
     jobs = [_Job(clip.path, voice, f0_method, device) for clip in found.recordings]
-    kept = () if rebuild else tuple(_file(job.clip) for job in jobs if _is_current(job))
-    left = [job for job in jobs if _file(job.clip) not in set(kept)]
+    kept = () if rebuild else tuple(job.out for job in jobs if _is_current(job))
+    known = set(kept)
+    left = [job for job in jobs if job.out not in known]
     if left:
         _check_tools(voice.content, f0_method)
-    count = n_jobs or (default_jobs(_BYTES_EACH) if device == "cpu" else 1)
-    results = run(_make, left, count, on_progress)
-    made = tuple(result for result in results if isinstance(result, Path))
-    failed = (result for result in results if isinstance(result, Skipped))
-    return Report(made, kept, (*found.skipped, *failed))
+    made, damaged = _sorted(left, run(_make, left, crew, on_progress=on_progress))
+    return Report(made, kept, (*found.skipped, *damaged), damaged)
 
 
 def remake_features(
@@ -107,9 +112,22 @@ def remake_features(
     jobs = [_Job(clip, voice, _method_beside(clip), device) for clip in clips]
     for method in {job.f0_method for job in jobs}:
         _check_tools(voice.content, method)
-    results = run(_make, jobs, 1, on_progress)
-    made = tuple(result for result in results if isinstance(result, Path))
-    return Report(made, (), tuple(result for result in results if isinstance(result, Skipped)))
+    made, damaged = _sorted(jobs, run(_make, jobs, on_progress=on_progress))
+    return Report(made, (), damaged, damaged)
+
+
+def _sorted(
+    jobs: Sequence[_Job], results: Sequence[Path | Skipped | Failure]
+) -> tuple[tuple[Path, ...], tuple[Skipped, ...]]:
+    """Return what was made, and what was not."""
+    made: list[Path] = []
+    damaged: list[Skipped] = []
+    for job, result in zip(jobs, results, strict=True):
+        if isinstance(result, Path):
+            made.append(result)
+        else:
+            damaged.append(Skipped(job.clip, result.reason))
+    return tuple(made), tuple(damaged)
 
 
 def _method_beside(clip: Path) -> str:
@@ -150,8 +168,7 @@ def _make(job: _Job) -> Path | Skipped:
         tensors = _measure(job)
     except (AudioError, DatasetError) as error:
         return Skipped(job.clip, str(error))
-    out = _file(job.clip)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    out, part = job.out, partial(job.out)
     try:
         # Not save_file, whose files nobody but their owner may read.
         part.write_bytes(save(tensors, metadata))
@@ -191,11 +208,6 @@ def _measure(job: _Job) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _file(clip: Path) -> Path:
-    """Return where the features of a clip are."""
-    return clip.with_name(clip.name + SUFFIX)
-
-
 def _metadata(job: _Job) -> dict[str, str]:
     """Return what the features of a clip depend on."""
     status = job.clip.stat()
@@ -212,7 +224,7 @@ def _metadata(job: _Job) -> dict[str, str]:
 def _is_current(job: _Job) -> bool:
     """Return whether the features of a clip were made of it as it is, with these settings."""
     try:
-        with safe_open(_file(job.clip), framework="pt") as features:
+        with safe_open(job.out, framework="pt") as features:
             return bool(features.metadata() == _metadata(job))
     except (OSError, SafetensorError):
         return False

@@ -11,11 +11,12 @@ import torch
 from sovits.audio.io import AUDIO_SUFFIXES, AudioReader, write
 from sovits.audio.resample import StreamResampler
 from sovits.errors import AudioError, DatasetError
-from sovits.prepare.pool import OnProgress, default_jobs, run
 from sovits.prepare.recordings import Recording, find_clips, find_recordings
 from sovits.prepare.report import Report, Skipped
 from sovits.sources import keep_sources
 from sovits.types import Wave
+from sovits.workers.crew import Crew, Failure, OnProgress, run
+from sovits.workers.ledger import Ledger
 
 PEAK = 0.95
 """Largest sample of every clip; below 1, so that no later filter clips."""
@@ -24,8 +25,12 @@ SHORTEST = 0.3
 SILENCE = 1e-4
 """Largest sample of a file that counts as silent (-80 dBFS)."""
 
+LEDGER = ".resampled.jsonl"
+"""Kept in a folder of clips: how and of what each was made."""
+BYTES_EACH = 1 << 30
+"""Memory that one worker needs."""
+
 _BLOCK = 1 << 20
-_BYTES_EACH = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,18 @@ def resample_recordings(
     out: Path,
     options: ResampleOptions | None = None,
     *,
-    n_jobs: int | None = None,
+    crew: Crew | None = None,
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Write a clip, `out/SPEAKER/NAME.wav`, for each recording below `folder/SPEAKER`.
+
+    A clip that was made of the same recording with the same options is kept.
 
     Args:
         folder: Recordings, in one folder per speaker.
         out: Where the clips go.
         options: How they are made.
-        n_jobs: Processes; as many as cores and memory allow if not given.
+        crew: Workers; this process if not given.
         on_progress: Told how far it is.
 
     Raises:
@@ -76,12 +83,43 @@ def resample_recordings(
         _Job(recording, out / name, options or ResampleOptions())
         for recording, name in zip(found.recordings, names, strict=True)
     ]
-    results = run(_resample, jobs, n_jobs or default_jobs(_BYTES_EACH), on_progress)
-    made = tuple(result for result in results if isinstance(result, Path))
-    skipped = (*found.skipped, *(result for result in results if isinstance(result, Skipped)))
-    known = {job.out: job.recording.path.relative_to(folder).as_posix() for job in jobs}
-    keep_sources(out, {path.relative_to(out).as_posix(): known[path] for path in made})
-    return Report(made, skipped=skipped, stale=_stale(out, made))
+    ledger = Ledger(out / LEDGER, options or ResampleOptions())
+    left: list[_Job] = []
+    kept: list[_Job] = []
+    for job in jobs:
+        (kept if ledger.has(job.recording.path, job.out) else left).append(job)
+    made: list[_Job] = []
+    skipped: list[Skipped] = []
+    damaged: list[Skipped] = []
+
+    def sort(job: _Job, result: Skipped | Failure | None) -> None:
+        if result is None:
+            made.append(job)
+            ledger.add(job.recording.path, job.out)
+        elif isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            damaged.append(Skipped(job.recording.path, result.reason))
+
+    try:
+        run(_resample, left, crew, on_progress=on_progress, on_result=sort)
+    finally:
+        ledger.close()
+    there = sorted((*kept, *made), key=lambda job: job.out)
+    keep_sources(
+        out,
+        {
+            job.out.relative_to(out).as_posix(): job.recording.path.relative_to(folder).as_posix()
+            for job in there
+        },
+    )
+    return Report(
+        tuple(sorted(job.out for job in made)),
+        tuple(job.out for job in kept),
+        (*found.skipped, *sorted((*skipped, *damaged))),
+        tuple(sorted(damaged)),
+        stale=_stale(out, tuple(job.out for job in there)),
+    )
 
 
 def clip_names(recordings: list[Recording]) -> list[Path]:
@@ -120,8 +158,8 @@ def trim(wave: Wave, options: ResampleOptions) -> Wave:
     return wave[max(start, 0) : stop]
 
 
-def _resample(job: _Job) -> Path | Skipped:
-    """Write one clip, or say why not."""
+def _resample(job: _Job) -> Skipped | Failure | None:
+    """Write one clip, or say why not: it holds nothing to learn from, or cannot be read."""
     source, options = job.recording.path, job.options
     try:
         wave = _read_mono(source, options.sample_rate)
@@ -139,8 +177,8 @@ def _resample(job: _Job) -> Path | Skipped:
             job.out, wave[None] * (PEAK / wave.abs().max()), options.sample_rate, subtype="PCM_16"
         )
     except AudioError as error:
-        return Skipped(source, str(error))
-    return job.out
+        return Failure(job.out, str(error))
+    return None
 
 
 def _read_mono(path: Path, sample_rate: int) -> Wave:
@@ -154,11 +192,11 @@ def _read_mono(path: Path, sample_rate: int) -> Wave:
     return torch.cat(parts, dim=-1)[0]
 
 
-def _stale(out: Path, made: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return clips in `out` that this run did not write."""
+def _stale(out: Path, there: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return clips in `out` that no recording stands behind."""
     try:
         clips = find_clips(out).recordings
     except DatasetError:
         return ()
-    fresh = set(made)
+    fresh = set(there)
     return tuple(clip.path for clip in clips if clip.path not in fresh)

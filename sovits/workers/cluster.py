@@ -31,6 +31,7 @@ class Cluster:
             `ray://HOST:10001`.
         size: How many actors; as many as the cluster has cores or GPUs if not given.
         device: Where they compute; `auto` takes GPUs if the cluster has any.
+        bytes_each: Memory that one needs; a machine gets no more of them than it has room for.
         shared: Files and folders that all machines have to see.
 
     Raises:
@@ -45,9 +46,10 @@ class Cluster:
         size: int | None = None,
         *,
         device: str = "auto",
+        bytes_each: int = 0,
         shared: Sequence[Path] = (),
     ) -> None:
-        self.address, self.shared = address, list(shared)
+        self.address, self.bytes_each, self.shared = address, bytes_each, list(shared)
         self._ray = _load()
         self._opened = not self._ray.is_initialized()
         if self._opened:
@@ -74,7 +76,11 @@ class Cluster:
 
     def begin(self, function: Callable[[Any], Any]) -> None:
         """Take note of what all jobs are done with, a function of a module."""
-        needs = {"num_cpus": 1, "num_gpus": 1 if self._what == "GPU" else 0}
+        needs = {
+            "num_cpus": 1,
+            "num_gpus": 1 if self._what == "GPU" else 0,
+            "memory": self.bytes_each,
+        }
         self._kind = self._ray.remote(max_restarts=0, max_task_retries=0, **needs)(Worker)
         self._function = function
 

@@ -18,11 +18,11 @@ OnProgress = Callable[[int, int], None]
 
 
 class Job(Protocol):
-    """What makes one file, and may be done again."""
+    """What makes a file, and may be done again."""
 
     @property
     def out(self) -> Path:
-        """The file, which is there whole or not at all."""
+        """The file, which is there whole or not at all; or what the names of several begin with."""
 
 
 J = TypeVar("J", bound=Job)
@@ -172,7 +172,7 @@ class _Shift:
         finally:
             self.crew.end()
             for index in self.at.values():
-                sweep(self.jobs[index].out)
+                self._sweep(index)
 
     def _hear(self, worker: int, event: Ready | Done | Lost) -> None:
         if isinstance(event, Lost):
@@ -194,7 +194,7 @@ class _Shift:
             if self.never_ready == TRIES:
                 raise WorkerError.none_begins(TRIES, reason)
         if index is not None:
-            sweep(self.jobs[index].out)
+            self._sweep(index)
             self.losses[index] += 1
             if self.losses[index] == TRIES:
                 out = self.jobs[index].out
@@ -205,6 +205,11 @@ class _Shift:
             self._give()
         elif self.waiting:
             self._hire()
+
+    def _sweep(self, index: int) -> None:
+        """Remove what a worker has left that is gone."""
+        sweep(self.jobs[index].out)
+        sweep_folders([self.jobs[index].out.parent])
 
     def _hire(self) -> None:
         self.crew.hire(self.hired)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -13,6 +14,9 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple
 
 from sovits.workers.crew import Done, Event, Job, Lost, Ready, attempt
+
+FAREWELL = 2.0
+"""How long a process may take to leave its job (s)."""
 
 
 class _Worker(NamedTuple):
@@ -35,6 +39,7 @@ class Processes:
         self.size, self.threads, self.gpus = size, threads, gpus
         self._function: Callable[[Any], Any] | None = None
         self._workers: dict[int, _Worker] = {}
+        self._busy: set[int] = set()
 
     def begin(self, function: Callable[[Any], Any]) -> None:
         """Take note of what all jobs are done with, a function of a module."""
@@ -61,6 +66,7 @@ class Processes:
 
     def give(self, worker: int, job: Job) -> None:
         """Hand a job to a process that is ready."""
+        self._busy.add(worker)
         self._send(worker, job)
 
     def _send(self, worker: int, what: object) -> None:
@@ -76,6 +82,7 @@ class Processes:
 
     def _hear(self, worker: int) -> Ready | Done | Lost:
         process, line = self._workers[worker]
+        self._busy.discard(worker)
         try:
             heard: Ready | Done = line.recv()
         except (EOFError, OSError):
@@ -86,7 +93,13 @@ class Processes:
         return heard
 
     def end(self) -> None:
-        """Kill all processes; what they had begun to write, the caller removes."""
+        """End all processes; what those leave that have to be killed, the caller removes."""
+        for worker in self._busy:
+            self._workers[worker].process.terminate()
+        last = time.monotonic() + FAREWELL
+        for worker in self._busy:
+            self._workers[worker].process.join(max(0.0, last - time.monotonic()))
+        self._busy.clear()
         for process, _ in self._workers.values():
             process.kill()
         for process, line in self._workers.values():
@@ -118,10 +131,15 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _leave(*_: object) -> None:
+    raise SystemExit(1)
+
+
 def _work(line: Connection, settings: dict[str, str]) -> None:
     """Do jobs until there is nobody who gives any."""
     os.environ.update(settings)  # before torch is imported, with the function that needs it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)  # so that a job removes what it has not finished
     if (parent := parent_process()) is not None:
 
         def leave() -> None:

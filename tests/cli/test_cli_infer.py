@@ -25,12 +25,17 @@ class Studio:
 
     loaded: list[tuple[Any, Any, str]] = field(default_factory=list)
     converted: list[tuple[Path, Path, ConvertOptions]] = field(default_factory=list)
-    error: BaseException | None = None
     remarks: tuple[str, ...] = ()
+    path: Path | None = None
+    interrupt_at: str | None = None
 
     def load_voice(self, path: Any, config: Any = None, *, device: str = "cpu") -> Studio:
         self.loaded.append((path, config, device))
+        self.path = Path(path)
         return self
+
+    def row(self, _speaker: str | None) -> int:
+        return 0
 
     def convert_file(
         self,
@@ -43,8 +48,8 @@ class Studio:
     ) -> None:
         assert voice is self
         on_progress(0.5)
-        if self.error is not None:
-            raise self.error
+        if self.interrupt_at == source.name:
+            raise KeyboardInterrupt
         if source.read_bytes() == b"bad":
             raise AudioError.not_audio(source, "it is bad")
         self.converted.append((source, out, options))
@@ -200,19 +205,27 @@ def test_a_folder_is_converted_but_not_its_results(
         path = Path("songs") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"bad" if name == "a.wav" else b"song")
-    for _ in range(2):  # the second time, results of the first are there
+    pairs = [
+        (Path("songs/a.mp3"), Path("songs/a.out.wav")),
+        (Path("songs/sub/b.FLAC"), Path("songs/sub/b.out.wav")),
+    ]
+    # The second time, results of the first are there; the third time, they are of other settings.
+    for more, converted in (([], pairs), ([], []), (["-t", "1"], pairs)):
         studio.converted.clear()
-        assert main(["infer", "songs", "-re", "-m", "G_3.pth"]) == 1
+        assert main(["infer", "songs", "-re", "-m", "G_3.pth", *more]) == 1
         out, err = capsys.readouterr()
-        assert [pair[:2] for pair in studio.converted] == [
-            (Path("songs/a.mp3"), Path("songs/a.out.wav")),
-            (Path("songs/sub/b.FLAC"), Path("songs/sub/b.out.wav")),
-        ]
+        assert [pair[:2] for pair in studio.converted] == converted
         assert out.splitlines() == ["songs/a.out.wav", "songs/sub/b.out.wav"]
-        bad, summary = err.splitlines()
+        *kept, bad, summary = err.splitlines()
         assert bad.startswith("svc: songs/a.wav is not a sound file")
         assert summary == "svc: 1 of 3 files could not be converted."
-    assert len(studio.loaded) == 2
+        assert len(kept) == (not converted)
+    Path("songs/a.wav").write_bytes(b"good")
+    for count in (1, 3):  # a run that is whole is not gone on with
+        studio.converted.clear()
+        assert main(["infer", "songs", "-re", "-m", "G_3.pth", "-t", "1"]) == 0
+        assert len(studio.converted) == count
+        assert not list(Path("songs").glob(".sovits*"))
 
 
 def test_a_folder_can_be_converted_into_another(studio: Studio) -> None:
@@ -230,9 +243,14 @@ def test_a_folder_can_be_converted_into_another(studio: Studio) -> None:
 
 
 def test_ctrl_c_ends_a_folder_too(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
-    studio.error = KeyboardInterrupt()
+    Path("second.wav").write_bytes(b"song")
+    studio.interrupt_at = "song.mp3"
     assert main(["infer", ".", "-re", "-m", "G_3.pth"]) == INTERRUPTED
     assert capsys.readouterr().err.startswith("svc: Interrupted.")
+    studio.interrupt_at = None
+    assert main(["infer", ".", "-re", "-m", "G_3.pth"]) == 0
+    assert [source.name for source, *_ in studio.converted] == ["second.wav", "song.mp3"]
+    assert "1 files were converted by an earlier run" in capsys.readouterr().err
 
 
 def test_progress_is_shown_on_a_terminal_only(

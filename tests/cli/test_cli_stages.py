@@ -77,7 +77,7 @@ def test_recordings_become_features_by_three_commands(
             assert file.get_slice("content").get_shape()[0] == 192
     Path("dataset/44k/alice/bad.wav").write_text("no sound")
     try:
-        assert main(["pre-hubert", "-n", "1"]) == 0
+        assert main(["pre-hubert", "-n", "1"]) == 1
     finally:
         features._tools.cache_clear()
     err = capsys.readouterr().err

@@ -173,14 +173,14 @@ def test_infer_takes_its_own_flags() -> None:
 
 def test_the_other_commands_take_the_forks_flags() -> None:
     assert typed("pre-resample -i a -o b -s 24000 -n 2 -d 40 -f 1 -hop 0.3") == PreResample(
-        Path("a"), Path("b"), 24_000, 2, 40.0, 1.0, 0.3
+        Path("a"), Path("b"), 24_000, "2", 40.0, 1.0, 0.3
     )
     assert typed("pre-resample", "-ho", "0.1").hop_seconds == 0.1
     assert typed("pre-config -i a -f b -c c -t quickvc --speech-encoder e") == PreConfig(
         Path("a"), Path("b"), Path("c"), "quickvc", "e"
     )
     assert typed("pre-hubert -i a -c b -n 2 -f -fm dio -d cpu") == PreHubert(
-        Path("a"), Path("b"), 2, True, "dio", "cpu"
+        Path("a"), Path("b"), "2", True, "dio", "cpu"
     )
     assert typed("pre-hubert", "-nf").force_rebuild is False
     assert typed("train -c a -m b -t -r --max-steps 9 --max-time 5m -d cpu") == Train(
@@ -207,7 +207,7 @@ def test_the_other_commands_take_the_forks_flags() -> None:
         (["infer", "x", "-fm", "crep"], "There is no pitch method crep. Did you mean crepe?"),
         (["train", "--max-steps", "0", "-c", __file__], "--max-steps is 0, but must be at least 1"),
         (["pre-resample", "-s", "3"], "--sampling-rate is 3, but must be between"),
-        (["pre-resample", "-n", "-5"], "--n-jobs is -5, but must be between"),
+        (["pre-resample", "-n", "-5"], "--workers is '-5', but must be between 1 and 1024, or auto"),
         (["export", "-o", "voice.pth"], "voice.pth cannot be a voice file."),
     ],
 )

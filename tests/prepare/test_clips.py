@@ -40,7 +40,7 @@ def test_stray_files_never_move_audio_between_speakers(tmp_path: Path) -> None:
     (raw / ".DS_Store").write_bytes(b"\0")
     (raw / "bob" / "desktop.ini").write_bytes(b"\0")
     (raw / "bob" / "lyrics.txt").write_text("la")
-    report = resample_recordings(raw, out, n_jobs=1)
+    report = resample_recordings(raw, out)
     assert len(report.made) == 6
     for path in report.made:
         assert pitch_of(path) == pytest.approx({"alice": 220, "bob": 440}[path.parent.name], abs=4)
@@ -51,9 +51,7 @@ def test_stray_files_never_move_audio_between_speakers(tmp_path: Path) -> None:
 def test_a_clip_is_mono_16_bit_at_its_rate_and_level(tmp_path: Path) -> None:
     left = tone(1.0, 300, 48_000)
     source = save(tmp_path / "raw" / "a" / "x.wav", left, 0.5 * left, sample_rate=48_000)
-    (clip,) = resample_recordings(
-        source.parents[1], tmp_path / "out", ResampleOptions(32_000), n_jobs=1
-    ).made
+    (clip,) = resample_recordings(source.parents[1], tmp_path / "out", ResampleOptions(32_000)).made
     info = soundfile.info(clip)
     assert (info.samplerate, info.channels, info.subtype) == (32_000, 1, "PCM_16")
     assert info.frames == 32_000
@@ -66,9 +64,9 @@ def test_long_recordings_are_resampled_in_blocks_without_a_seam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "raw" / "a" / "x.wav", tone(1.0, 300))
-    (whole,) = resample_recordings(tmp_path / "raw", tmp_path / "whole", n_jobs=1).made
+    (whole,) = resample_recordings(tmp_path / "raw", tmp_path / "whole").made
     monkeypatch.setattr("sovits.prepare.resample._BLOCK", 1000)
-    (cut,) = resample_recordings(tmp_path / "raw", tmp_path / "cut", n_jobs=1).made
+    (cut,) = resample_recordings(tmp_path / "raw", tmp_path / "cut").made
     assert np.abs(soundfile.read(whole)[0] - soundfile.read(cut)[0]).max() <= 2 / 32768
 
 
@@ -84,7 +82,7 @@ def test_what_teaches_nothing_is_left_out(
     tmp_path: Path, name: str, wave: torch.Tensor, reason: str
 ) -> None:
     save(tmp_path / "raw" / "a" / name, wave)
-    report = resample_recordings(tmp_path / "raw", tmp_path / "out", n_jobs=1)
+    report = resample_recordings(tmp_path / "raw", tmp_path / "out")
     assert report.made == ()
     assert reasons(report.skipped)[name].startswith(reason)
 
@@ -93,7 +91,7 @@ def test_unreadable_files_are_named_and_the_rest_goes_on(tmp_path: Path) -> None
     save(tmp_path / "raw" / "a" / "good.wav", tone(0.5, 300))
     (tmp_path / "raw" / "a" / "bad.wav").write_bytes(b"RIFFnothing")
     (tmp_path / "raw" / "a" / "empty.wav").touch()
-    report = resample_recordings(tmp_path / "raw", tmp_path / "out", n_jobs=1)
+    report = resample_recordings(tmp_path / "raw", tmp_path / "out")
     assert [path.name for path in report.made] == ["good.wav"]
     assert set(reasons(report.skipped)) == {"bad.wav", "empty.wav"}
     for skipped in report.skipped:
@@ -103,9 +101,9 @@ def test_unreadable_files_are_named_and_the_rest_goes_on(tmp_path: Path) -> None
 def test_clips_without_a_recording_are_named_as_stale(tmp_path: Path) -> None:
     old = save(tmp_path / "raw" / "a" / "old.wav", tone(0.5, 300))
     save(tmp_path / "raw" / "a" / "new.wav", tone(0.5, 300))
-    assert resample_recordings(tmp_path / "raw", tmp_path / "out", n_jobs=1).stale == ()
+    assert resample_recordings(tmp_path / "raw", tmp_path / "out").stale == ()
     old.unlink()
-    report = resample_recordings(tmp_path / "raw", tmp_path / "out", n_jobs=1)
+    report = resample_recordings(tmp_path / "raw", tmp_path / "out")
     assert report.stale == (tmp_path / "out" / "a" / "old.wav",)
 
 

@@ -70,7 +70,7 @@ def clips(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("tools")
 def test_a_file_holds_every_feature_of_the_same_frames(clips: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = make_features(clips, VOICE, "swift", n_jobs=1, on_progress=lambda *at: seen.append(at))
+    report = make_features(clips, VOICE, "swift", on_progress=lambda *at: seen.append(at))
     assert [path.name for path in report.made] == [
         "x.wav.features.safetensors",
         "y.wav.features.safetensors",
@@ -103,24 +103,24 @@ def test_a_file_holds_every_feature_of_the_same_frames(clips: Path) -> None:
 @pytest.mark.usefixtures("tools")
 def test_clips_at_another_rate_are_resampled(tmp_path: Path) -> None:
     save(tmp_path / "a" / "x.wav", tone(1.0, 200, 44_100), sample_rate=44_100)
-    (made,) = make_features(tmp_path, VOICE, "swift", n_jobs=1).made
+    (made,) = make_features(tmp_path, VOICE, "swift").made
     assert load_file(made)["wave"].shape == (16_000,)
 
 
 @pytest.mark.usefixtures("tools")
 def test_what_is_right_is_kept_and_what_is_not_is_made_again(clips: Path) -> None:
-    first = make_features(clips, VOICE, "swift", n_jobs=1)
-    again = make_features(clips, VOICE, "swift", n_jobs=1)
+    first = make_features(clips, VOICE, "swift")
+    again = make_features(clips, VOICE, "swift")
     assert (again.made, set(again.kept)) == ((), set(first.made))
     changed = clips / "a" / "x.wav"
     os.utime(changed, ns=(0, 12345))
     first.made[1].write_bytes(first.made[1].read_bytes()[:-100])  # as a full disk leaves it
-    assert len(make_features(clips, VOICE, "swift", n_jobs=1).made) == 2
-    assert len(make_features(clips, VOICE, "harvest", n_jobs=1).made) == 2
+    assert len(make_features(clips, VOICE, "swift").made) == 2
+    assert len(make_features(clips, VOICE, "harvest").made) == 2
     other = replace(VOICE, content="hubert-soft")
-    assert len(make_features(clips, other, "harvest", n_jobs=1).made) == 2
-    assert len(make_features(clips, other, "harvest", n_jobs=1).kept) == 2
-    assert len(make_features(clips, other, "harvest", n_jobs=1, rebuild=True).made) == 2
+    assert len(make_features(clips, other, "harvest").made) == 2
+    assert len(make_features(clips, other, "harvest").kept) == 2
+    assert len(make_features(clips, other, "harvest", rebuild=True).made) == 2
 
 
 @pytest.mark.usefixtures("tools")
@@ -132,8 +132,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_features(clips, VOICE, "swift", n_jobs=1, on_progress=interrupt)
-    report = make_features(clips, VOICE, "swift", n_jobs=1)
+        make_features(clips, VOICE, "swift", on_progress=interrupt)
+    report = make_features(clips, VOICE, "swift")
     assert (len(report.made), len(report.kept)) == (1, 1)
 
 
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_a_bad_clip_is_named_and_the_rest_goes_on(clips: Path) -> None:
     (clips / "a" / "bad.wav").write_text("no sound")
     save(clips / "a" / "tiny.wav", tone(0.01, 200, RATE), sample_rate=RATE)
-    report = make_features(clips, VOICE, "swift", n_jobs=1)
+    report = make_features(clips, VOICE, "swift")
     assert len(report.made) == 2
     reasons = {skipped.path.name: skipped.reason for skipped in report.skipped}
     assert "not a sound file" in reasons["bad.wav"]
@@ -154,7 +154,7 @@ def test_features_that_are_not_numbers_are_not_written(
     clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Extractor, "f0", float("nan"))
-    report = make_features(clips, VOICE, "swift", n_jobs=1)
+    report = make_features(clips, VOICE, "swift")
     assert report.made == ()
     assert "The f0 of " in report.skipped[0].reason
     assert not list(clips.rglob("*.safetensors"))
@@ -169,14 +169,14 @@ def test_a_file_that_cannot_be_written_stops_the_run(
 
     monkeypatch.setattr(features, "save", full)
     with pytest.raises(OutputError, match=r"x\.wav\.features\.safetensors cannot be written"):
-        make_features(clips, VOICE, "swift", n_jobs=1)
+        make_features(clips, VOICE, "swift")
 
 
 def test_unknown_tools_are_noticed_before_any_clip(clips: Path) -> None:
     with pytest.raises(PitchError, match="There is no pitch method swft"):
-        make_features(clips, VOICE, "swft", n_jobs=1)
+        make_features(clips, VOICE, "swft")
     with pytest.raises(WeightsError, match="There is no content encoder whisper-bass"):
-        make_features(clips, replace(VOICE, content="whisper-bass"), "swift", n_jobs=1)
+        make_features(clips, replace(VOICE, content="whisper-bass"), "swift")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_real_encoders_and_the_bundled_pitch_method_hear_a_tone(
     save(tmp_path / "a" / "x.wav", tone(1.0, 220, 44_100), sample_rate=44_100)
     voice = VoiceConfig(content=content)
     try:
-        (made,) = make_features(tmp_path, voice, "swift", n_jobs=1).made
+        (made,) = make_features(tmp_path, voice, "swift").made
     finally:
         features._tools.cache_clear()
     tensors = load_file(made)

@@ -109,7 +109,7 @@ def test_folders_of_recordings_are_told_apart_though_their_clips_lie_together(
     for folder in ("may", "june", "july", "august", "march"):
         for i in range(2):
             save(tmp_path / "raw" / "zoe" / folder / f"{i}.wav", CLIP, sample_rate=8_000)
-    resample_recordings(tmp_path / "raw", tmp_path / "dataset", n_jobs=1)
+    resample_recordings(tmp_path / "raw", tmp_path / "dataset")
     lists = write(tmp_path)
     sources = read_sources(tmp_path / "dataset")
     held_out = [sources[f"zoe/{path.name}"].split("/")[1] for path in lists.held_out]
