@@ -21,18 +21,29 @@ from sovits.types import F0, Content, Mel, Shares, Speaker, Volume, Wave
 class Refiner(Protocol):
     """A network that draws a mel spectrogram anew, near to one that it is given."""
 
-    audio: AudioConfig
-    """Rates, bands and range of its mels."""
-    content: str | None
-    """Name of the content encoder that it was trained with, if that is known."""
-    content_channels: int
-    """Channels of that content."""
-    speakers: dict[str, int]
-    """Its row for each name; nothing if it knows no names."""
-    n_speakers: int
-    """Rows of its speaker table; 1 if it has none."""
-    strength: float
-    """What to refine with if nobody says, in (0, 1]."""
+    @property
+    def audio(self) -> AudioConfig:
+        """Rates, bands and range of its mels."""
+
+    @property
+    def content(self) -> str | None:
+        """Name of the content encoder that it was trained with, if that is known."""
+
+    @property
+    def content_channels(self) -> int:
+        """Channels of that content."""
+
+    @property
+    def speakers(self) -> dict[str, int]:
+        """Its row for each name; nothing if it knows no names."""
+
+    @property
+    def n_speakers(self) -> int:
+        """Rows of its speaker table; 1 if it has none."""
+
+    @property
+    def strength(self) -> float:
+        """What to refine with if nobody says, in (0, 1]."""
 
     def reach(self, steps: int | None) -> int:
         """Return how many frames on each side a frame depends on, with so many evaluations."""
@@ -72,10 +83,13 @@ class Refiner(Protocol):
 class MelVocoder(Protocol):
     """A network that makes a mel spectrogram audible."""
 
-    audio: AudioConfig
-    """Rates, bands and range of the mels that it takes."""
-    reach: int
-    """Frames on each side that a sample depends on."""
+    @property
+    def audio(self) -> AudioConfig:
+        """Rates, bands and range of the mels that it takes."""
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a sample depends on."""
 
     def synthesize(
         self,
