@@ -214,7 +214,7 @@ def resume(
 
 
 def _finish_saving(folder: Path) -> None:
-    """Finish a save that was cut off when both files were written, and remove what else is left."""
+    """Finish a save that was cut off when both files were written; remove what kills have left."""
     for part in folder.glob(".G_*.pth.part"):
         path = part.with_name(part.name[1:].removesuffix(".part"))
         step = _step(part)
@@ -222,6 +222,13 @@ def _finish_saving(folder: Path) -> None:
             part.replace(path)
     for part in [*folder.glob(".G_*.pth.part"), *folder.glob(".D_*.pth.part")]:
         part.unlink(missing_ok=True)
+    # Of an older pair whose deletion was cut off.
+    newest = max((checkpoint.number for checkpoint in list_checkpoints(folder)), default=BASE)
+    for path in folder.glob("D_*.pth"):
+        beside = path.with_name("G" + path.name[1:])
+        match = PATTERN.fullmatch(beside.name)
+        if match and int(match[1]) < newest and not beside.exists() and _step(path) is not None:
+            path.unlink()
 
 
 def _tell_of_halves(folder: Path, whole: list[Checkpoint], on_log: OnLog) -> None:

@@ -104,6 +104,16 @@ def test_a_kill_between_the_two_files_of_a_pair_is_made_good(tmp_path: Path) -> 
     assert names(tmp_path) == ["D_1.pth", "G_1.pth", "later"]
 
 
+def test_a_kill_between_deleting_the_two_of_a_pair_leaves_nothing(tmp_path: Path) -> None:
+    subject = trainee(tmp_path)
+    for step in (1, 2):
+        save(tmp_path, subject, step)
+    (tmp_path / "G_1.pth").unlink()
+    torch.save({"model": {}}, tmp_path / "D_0.pth")  # somebody else's
+    assert resumed(tmp_path)[0].step == 2
+    assert names(tmp_path) == ["D_0.pth", "D_2.pth", "G_2.pth"]
+
+
 def flip_a_byte(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:  # of a tensor: between them there is padding
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
