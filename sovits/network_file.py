@@ -16,7 +16,7 @@ from sovits.config import AudioConfig, build
 from sovits.errors import ConfigError, OutputError, RefinerError
 from sovits.quantized import dequantize, quantize
 
-KEY = "sovits"
+KEY = "sovits-network"
 """Name of the settings in the metadata."""
 MOST_SETTINGS = 1 << 20  # characters
 MOST = {

@@ -25,8 +25,9 @@ from sovits.convnext import Frames, Stack
 from sovits.errors import RefinerError
 from sovits.models.native import PITCHES, QUIET, pitch_code
 from sovits.models.noise import NoiseSource
+from sovits.models.speakers import conditioning
 from sovits.network_file import read_network, write_network
-from sovits.types import F0, Content, Mel, Volume
+from sovits.types import F0, Content, Mel, Shares, Speaker, Volume
 
 CENTRE, SPAN = -5.0, 3.0  # of what the network reads and writes (natural log)
 LOWEST = (math.log(FLOOR) - CENTRE) / SPAN  # the same of silence
@@ -43,7 +44,7 @@ class Conditions(NamedTuple):
     content: Content
     f0: F0
     volume: Volume
-    speaker: Tensor
+    speaker: Speaker | Shares
 
 
 class Velocity(nn.Module):
@@ -77,15 +78,8 @@ class Velocity(nn.Module):
         x: Tensor = self.content(told.content.transpose(1, 2))
         x = x + self.pitch(pitch_code(told.f0.float()).to(x.dtype))
         x = x + self.loudness(torch.cat([loud, loud.square()], dim=-1).to(x.dtype))
-        known: Frames = x + self.speaker(self._who(told.speaker))
+        known: Frames = x + self.speaker(conditioning(self.emb_g, told.speaker))
         return known
-
-    def _who(self, speaker: Tensor) -> Tensor:
-        """Return the vectors of rows, or of shares of all rows, `[batch, 1 or frames, n]`."""
-        if not speaker.is_floating_point():
-            vectors: Tensor = self.emb_g(speaker)[:, None]
-            return vectors
-        return speaker.transpose(1, 2) @ self.emb_g.weight
 
     def forward(self, x: Frames, time: Tensor, strength: Tensor, known: Frames) -> Frames:
         """Return the velocity, `[batch, frames, n_mels]`.
@@ -141,7 +135,7 @@ class NativeRefiner:
         content: Content,
         f0: F0,
         volume: Volume,
-        speaker: Tensor,
+        speaker: Speaker | Shares,
         *,
         strength: float | None = None,
         steps: int | None = None,
@@ -185,7 +179,8 @@ class NativeRefiner:
         told = torch.full((len(mel),), strength, device=mel.device)
 
         def velocity(x: Tensor, time: float) -> Tensor:
-            return self.network(x, torch.full_like(told, time), told, known).float()
+            found: Tensor = self.network(x, torch.full_like(told, time), told, known)
+            return found.float()
 
         drawn = euler(velocity, state, steps)
         return (drawn.transpose(1, 2) * SPAN + CENTRE).clamp(min=math.log(FLOOR)).to(mel.dtype)
@@ -240,7 +235,8 @@ def flow_loss(
     place = ((1 - t) * begin + t * end).transpose(1, 2)
     found = network(place, time, strength, network.known(told)).float()
     error = (found - (end - begin).transpose(1, 2)).square().mean(-1, keepdim=True).transpose(1, 2)
-    return (error * mask).sum() / mask.sum()
+    loss: Tensor = (error * mask).sum() / mask.sum()
+    return loss
 
 
 def read_refiner(path: Path) -> NativeRefiner:

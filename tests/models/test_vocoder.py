@@ -20,6 +20,7 @@ from sovits.models import vocoder as module
 from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import TrainBatch
 from sovits.models.vocoder import Vocoder, held, read_vocoder, write_vocoder
+from sovits.network_file import KEY
 
 SMALL = VocoderConfig(width=8, blocks=2, harmonic_bands=16, noise_bands=8)
 AUDIO = AudioConfig(sample_rate=16_000, hop_length=160, n_fft=640, n_mels=40, mel_min=40.0)
@@ -205,7 +206,7 @@ def changed(
         **settings,
     }
     state = {k: v for k, v in (load_file(path) | (tensors or {})).items() if v is not None}
-    save_file(state, path, {"sovits": json.dumps(header)})  # type: ignore[arg-type]
+    save_file(state, path, {KEY: json.dumps(header)})  # type: ignore[arg-type]
     return path
 
 
