@@ -829,6 +829,23 @@ class VoiceError(SovitsError):
         )
 
     @classmethod
+    def other_settings(cls, one: str, other: str, key: str, a: object, b: object) -> Self:
+        """Two voices have networks of which there is no mean."""
+        return cls(
+            f"{one} and {other} cannot be mixed: {key} is {_short(a)} in the one and {_short(b)} "
+            "in the other. Mix voices of the same architecture, content encoder and rate."
+        )
+
+    @classmethod
+    def other_speakers(cls, one: str, other: str, a: Iterable[str], b: Iterable[str]) -> Self:
+        """Two voices have different speakers, so that it is not known whom to mix with whom."""
+        return cls(
+            f"{one} and {other} cannot be mixed: the speakers are {_short(_listed(a))} in the one "
+            f"and {_short(_listed(b))} in the other. Take voices of the same speakers, or make "
+            "voices of one speaker first: svc mix VOICE NAME=1."
+        )
+
+    @classmethod
     def unknown_speaker(cls, name: str, known: Iterable[str]) -> Self:
         """`name` is not a speaker of the voice."""
         shown = name if len(name) <= 80 else f"{name[:77]}..."
@@ -1390,3 +1407,47 @@ class LiveError(SovitsError):
         """Sound cannot be cut so."""
         flag = name.replace("_", "-")
         return cls(f"--{flag} is {value:g}, but must be between {low:g} and {high:g}.")
+
+    @classmethod
+    def no_sounddevice(cls) -> Self:
+        """The optional package is missing."""
+        return cls(
+            "svc vc needs sounddevice, which is not installed. Run pip install 'sovits[live]'."
+        )
+
+    @classmethod
+    def no_portaudio(cls) -> Self:
+        """The library that sounddevice needs is missing."""
+        return cls(
+            "sounddevice does not find the PortAudio library. Install it (on Debian and Ubuntu: "
+            "apt install libportaudio2)."
+        )
+
+    @classmethod
+    def no_device(cls, kind: str, wanted: str | None, there: Sequence[str]) -> Self:
+        """There is no such microphone or loudspeaker."""
+        if not there:
+            return cls(
+                f"There is no {kind} device. Plug one in, or check that you may use sound; "
+                "svc vc --list-devices shows what there is."
+            )
+        return cls(
+            f"There is no {kind} device {_short(wanted)}. There are: {', '.join(there)}; "
+            "svc vc --list-devices shows their numbers."
+        )
+
+    @classmethod
+    def several_devices(cls, kind: str, wanted: str, found: Sequence[str]) -> Self:
+        """A part of a name fits several devices."""
+        return cls(
+            f"{_short(wanted)} fits several {kind} devices: {', '.join(found)}. Give more of the "
+            "name, or the number that svc vc --list-devices shows."
+        )
+
+    @classmethod
+    def cannot_open(cls, name: str, rate: int, reason: str) -> Self:
+        """A device is busy, or refuses the rate or the user."""
+        return cls(
+            f"{_short(name)} cannot be opened at {rate} Hz ({_short(reason)}). Close what uses "
+            "it, check that you may use it, or choose another: svc vc --list-devices."
+        )

@@ -14,6 +14,7 @@ from sovits.cli.clean import Clean
 from sovits.cli.evaluate import Evaluate
 from sovits.cli.export import Export
 from sovits.cli.infer import Infer
+from sovits.cli.mix import Mix
 from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train-cluster": TrainCluster,
     "separate": Separate,
     "export": Export,
+    "mix": Mix,
     "evaluate": Evaluate,
     "voices": Voices,
     "clean": Clean,
