@@ -875,7 +875,7 @@ class RefinerError(SovitsError):
     @classmethod
     def bad_settings(cls, path: Path, reason: str) -> Self:
         """Settings cannot be read, or hold what no refiner can have."""
-        return cls(f"{path} does not hold the settings of a refiner: {reason.rstrip('. ')}.")
+        return cls(f"{path} cannot be read as settings: {reason.rstrip('. ')}.")
 
     @classmethod
     def not_a_refiner(cls, path: Path, names: Iterable[str]) -> Self:
