@@ -1424,7 +1424,7 @@ class LiveError(SovitsError):
         )
 
     @classmethod
-    def no_device(cls, kind: str, wanted: str | None, there: Sequence[str]) -> Self:
+    def no_device(cls, kind: str, wanted: str | None, there: list[str]) -> Self:
         """There is no such microphone or loudspeaker."""
         if not there:
             return cls(
@@ -1437,7 +1437,7 @@ class LiveError(SovitsError):
         )
 
     @classmethod
-    def several_devices(cls, kind: str, wanted: str, found: Sequence[str]) -> Self:
+    def several_devices(cls, kind: str, wanted: str, found: list[str]) -> Self:
         """A part of a name fits several devices."""
         return cls(
             f"{_short(wanted)} fits several {kind} devices: {', '.join(found)}. Give more of the "

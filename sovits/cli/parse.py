@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from tyro.extras import subcommand_cli_from_dict
 
 from sovits.cli.clean import Clean
+from sovits.cli.doctor import Doctor
 from sovits.cli.evaluate import Evaluate
 from sovits.cli.export import Export
 from sovits.cli.infer import Infer
@@ -36,6 +37,7 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "infer": Infer,
+    "doctor": Doctor,
     "pre-split": PreSplit,
     "pre-resample": PreResample,
     "pre-config": PreConfig,

@@ -33,7 +33,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
         OutputError: The file cannot be written.
     """
     text = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    _write(path, f"{text}\n")
+    write_text(path, f"{text}\n")
 
 
 def write_report(path: Path, evaluation: Evaluation, folder: Path) -> None:
@@ -47,7 +47,7 @@ def write_report(path: Path, evaluation: Evaluation, folder: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    _write(path, page(evaluation, folder))
+    write_text(path, page(evaluation, folder))
 
 
 def page(evaluation: Evaluation, folder: Path) -> str:
@@ -273,8 +273,12 @@ def _data(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{b64encode(data).decode()}"
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, "utf-8")

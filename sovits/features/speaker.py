@@ -83,13 +83,18 @@ class SpeakerEncoder:
     @torch.no_grad()
     def embed_prepared(self, wave: Wave) -> Tensor:
         """Return the unit vector of `[samples]` at 16 kHz, taken as it is."""
+        return F.normalize(self.embed_partials(wave).sum(0), dim=0)
+
+    @torch.no_grad()
+    def embed_partials(self, wave: Wave) -> Tensor:
+        """Return a unit vector for each 1.6 s of `[samples]` at 16 kHz, `[n, 256]`, 0.77 s apart."""
         starts = partial_starts(wave.shape[0])
         mel = self._mel(wave, starts[-1] + PARTIAL)
-        total = torch.zeros(256)
+        found = []
         for index in range(0, len(starts), BATCH):
             heard = [mel[:, start : start + PARTIAL].T for start in starts[index : index + BATCH]]
-            total += self.network(torch.stack(heard).to(self.device)).sum(0).cpu()
-        return F.normalize(total, dim=0)
+            found.append(self.network(torch.stack(heard).to(self.device)).cpu())
+        return torch.cat(found)
 
     def _mel(self, wave: Wave, frames: int) -> Mel:
         """Return the power (not its logarithm) of `[40, frames]`; frame `i` is at `160 i`."""

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sovits.config import VoiceConfig
+from sovits.notes import HIGHEST, notes_of
 from sovits.sources import read_sources, recording_of
 from sovits.train.dataset import FEATURES_SUFFIX, Recording
 
@@ -18,11 +19,6 @@ Table = dict[str, Any]
 
 MOST_READ = 1000
 """Clips whose pitch is read; of more, so many at even distances."""
-LOWEST = 36
-"""Lowest note of the histogram (MIDI: C2, 65 Hz)."""
-HIGHEST = 96
-"""The one above the highest (MIDI: C7, 2093 Hz)."""
-CONCERT = 440.0, 69  # Hz, MIDI
 
 
 def dataset_facts(
@@ -49,22 +45,6 @@ def dataset_facts(
         "shared_recordings": len(_recordings(training) & _recordings(held_out)),
         "speakers": speakers,
     }
-
-
-def notes_of(f0: Tensor) -> Tensor:
-    """Return the nearest note of each pitch (MIDI, A4 is 69) within the histogram's range."""
-    hz, midi = CONCERT
-    return (12 * torch.log2(f0 / hz) + midi).round().long().clamp(LOWEST, HIGHEST - 1)
-
-
-def note_name(midi: int) -> str:
-    """Return the name of a note.
-
-    >>> note_name(60), note_name(69)
-    ('C4', 'A4')
-    """
-    names = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
-    return f"{names[midi % 12]}{midi // 12 - 1}"
 
 
 def _of_speaker(own: list[Recording], kept: list[Recording], voice: VoiceConfig) -> Table:

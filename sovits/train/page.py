@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sovits.evaluate.style import STYLE
+from sovits.notes import histogram
 from sovits.train.curves import Point, chart
 from sovits.train.ears import MEASURES, Values
-from sovits.train.facts import HIGHEST, LOWEST, note_name
 from sovits.train.gallery import Gallery
 from sovits.train.log import LOSSES, duration, read_terms
 from sovits.train.probe import Probe
@@ -264,36 +264,11 @@ def _data(facts: Table) -> Iterable[str]:
                 f" Median pitch {speaker['median_f0_hz']:.0f} Hz; nine tenths lie between "
                 f"{low:.0f} and {high:.0f} Hz.</p>"
             )
-            yield _histogram(speaker["name"], speaker["notes"])
+            yield histogram(speaker["name"], speaker["notes"])
         else:
             yield " Nothing voiced in them.</p>"
         yield "</article>"
     yield "</div></section>"
-
-
-def _histogram(name: str, notes: dict[str, float]) -> str:
-    """Return how much of the voiced time each note has, as bars from C2 to C7."""
-    width, height, bottom = 360, 120, 20
-    step, most = width / (HIGHEST - LOWEST), max(notes.values())
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Share of each note in the recordings of {escape(name, quote=True)}">'
-    ]
-    for octave in range(LOWEST, HIGHEST + 1, 12):
-        at = (octave - LOWEST) * step
-        anchor = "start" if octave == LOWEST else "end" if octave == HIGHEST else "middle"
-        parts.append(f'<path class="grid" d="M{at:.1f} 0V{height - bottom}"/>')
-        parts.append(
-            f'<text x="{at:.1f}" y="{height - 5}" text-anchor="{anchor}">{note_name(octave)}</text>'
-        )
-    for note, share in sorted((int(note), share) for note, share in notes.items()):
-        tall = share / most * (height - bottom - 4)
-        parts.append(
-            f'<rect class="bar" x="{(note - LOWEST) * step:.1f}" y="{height - bottom - tall:.1f}" '
-            f'width="{step - 0.6:.1f}" height="{tall:.1f}"><title>{note_name(note)}: {share:.1%}'
-            "</title></rect>"
-        )
-    return "".join([*parts, "</svg>"])
 
 
 def _losses(standing: Standing, log: Path) -> Iterable[str]:
