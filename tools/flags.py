@@ -30,9 +30,9 @@ from sovits.features.content import CONTENT
 from sovits.features.content.whisper import POSITIONS
 from sovits.features.pitch import PITCH_METHODS, crepe, fcpe, rmvpe, swift
 from sovits.features.speaker import SPEAKER
-from sovits.legacy.keys import DEAD, NATIVE, REQUIRED, SETTINGS
+from sovits.legacy.keys import NATIVE
 from sovits.legacy.presets import PRESETS
-from sovits.legacy.settings import config_from_json, config_to_json
+from sovits.legacy.settings import config_to_json
 from sovits.prepare.filelists import BEST_ENCODER, BUNDLED_ENCODER
 from sovits.prepare.lengths import LENGTHS, of_length
 from sovits.weights import WeightsFile
@@ -134,36 +134,6 @@ def flags(command: str) -> str:
     return table((f"`svc {command}`", "default", "meaning"), *rows)
 
 
-def settings(head: str = "key of config.json", kind: str | None = None) -> str:
-    """Return the keys of `config.json` that stand for one setting each.
-
-    What holds if one is left out is asked of the reader itself, given an empty configuration.
-
-    Args:
-        head: What the table begins with.
-        kind: `model.type_`, of which only the keys of the network are returned; else all others.
-    """
-    model = {} if kind is None else {"type_": kind}
-    config, _ = config_from_json({"train": {}, "data": {}, "model": model})
-    voice = config.voice
-    rooms = {
-        "train": config.train,
-        "audio": voice.audio,
-        "synthesizer": voice.synthesizer,
-        "discriminator": config.discriminator,
-    }
-    if kind is not None:
-        rooms = {"native": voice.synthesizer}
-    rows = []
-    for setting in SETTINGS:
-        if setting.room not in rooms:
-            continue
-        room = rooms[setting.room]
-        default = as_json(getattr(room, setting.name))
-        rows.append((code(setting.key), default, field_docs(type(room))[setting.name]))
-    return table((head, "if left out", "meaning"), *rows)
-
-
 def presets() -> str:
     """Return what the types of `svc pre-config` set differently from one another."""
     made = {
@@ -199,17 +169,6 @@ def lengths() -> str:
         for key in keys
     ]
     return table(("preset sets", *(f"{code(name)}, {kind}" for kind, name in made)), *rows)
-
-
-def unheeded() -> str:
-    """Return the keys that are read without effect, and those with one possible value."""
-    rows = [
-        (code(f"{section}.{key}"), "without effect")
-        for section, keys in DEAD.items()
-        for key in keys
-    ]
-    rows += [(code(f"model.{key}"), f"only {as_json(value)}") for key, value in REQUIRED.items()]
-    return table(("other key", "here"), *rows)
 
 
 def pitch() -> str:
@@ -317,11 +276,8 @@ def _type(want: Any) -> str:
 TABLES: dict[str, list[Callable[[], str]]] = {
     "guide.md": [
         *(partial(flags, name) for name in COMMANDS if options(name)),
-        settings,
-        partial(settings, "key of config.json of sovits-native", NATIVE),
         lengths,
         presets,
-        unheeded,
         pitch,
         content,
         bundled,

@@ -163,6 +163,7 @@ def test_the_guide_has_every_command_and_every_key() -> None:
     named = set(spans(GUIDE))
     for command in COMMANDS:
         assert f"svc {command}" in named
+    named |= set(spans(ROOT / "docs/config.md"))
     for section, keys in COMPOSED.items():
         assert {f"{section}.{key}" for key in keys} <= named
     assert {name for name in ENCODERS if not name.endswith("-onnx")} <= named
