@@ -98,10 +98,10 @@ def fit(
         tell(remark)
     if config.train.precision == "fp16":
         tell("fp16_run: training in bfloat16, which is as fast and cannot overflow.")
-    data = read_data(config, team, mend, tell)
-    torch.manual_seed(config.train.seed)  # the same weights in all processes
-    trainee = make_trainee(config, team.fabric.device, average=team.leads)
     with team.together(), ExitStack() as held:
+        data = read_data(config, team, mend, tell)
+        torch.manual_seed(config.train.seed)  # the same weights in all processes
+        trainee = make_trainee(config, team.fabric.device, average=team.leads)
         team.lead(lambda: held.enter_context(claimed(model_dir)))
         chosen = None if from_scratch else base
         training = begin(config, model_dir, team, trainee, data, chosen, tell)
@@ -135,7 +135,6 @@ def fit(
             training.say_why(tell)
             tell(f"Step {trainee.step} is saved in {path}.")
             outcome = Outcome(trainee.step, time.monotonic() - begun, path)
-        team.close()
     return outcome
 
 

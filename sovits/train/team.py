@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sovits.device import choose_device
-from sovits.errors import ConfigError, SovitsError, TrainingError
+from sovits.errors import ConfigError, Interrupted, SovitsError, TrainingError
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
@@ -99,13 +99,18 @@ class Team:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Say in one line that another process has gone, if that is why this one cannot go on.
+        """Work as a team, and part in order, whatever ends it.
 
         Raises:
-            TrainingError: It has.
+            TrainingError: This process cannot go on because another one has gone.
         """
+        agreed = False
         try:
             yield
+            agreed = True
+        except Interrupted:
+            agreed = True
+            raise
         except RuntimeError as error:
             told = str(error).lower()
             if self.size > 1 and any(
@@ -113,11 +118,23 @@ class Team:
             ):
                 raise TrainingError.process_lost(self.rank, self.size) from error
             raise
+        finally:
+            self.close(agreed=agreed)
 
-    def close(self) -> None:
-        """Let the processes part; they can agree on nothing more."""
-        if self.size > 1:
-            dist.destroy_process_group()
+    def close(self, *, agreed: bool = True) -> None:
+        """Let the processes part; they can agree on nothing more.
+
+        Threads that talk to the others must not outlive what they work for.
+
+        Args:
+            agreed: Whether all of them do so now.
+        """
+        if self.size == 1 or not dist.is_initialized():
+            return
+        # Devices that are told to part wait for what they have begun, which others may never do.
+        alone = not agreed and dist.get_backend() == "nccl"
+        group, self._group = self._group, None
+        dist.destroy_process_group(group if alone else None)
 
     def _told(self, failed: bool) -> bool:
         """Return what the first process says, once it says so."""
