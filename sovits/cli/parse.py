@@ -23,7 +23,9 @@ from sovits.cli.pre_split import PreSplit
 from sovits.cli.separate import Separate
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
+from sovits.cli.train_diffusion import TrainDiffusion
 from sovits.cli.train_index import TrainIndex
+from sovits.cli.train_vocoder import TrainVocoder
 from sovits.cli.voices import Voices
 from sovits.errors import UsageError
 
@@ -45,6 +47,8 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
     "train-index": TrainIndex,
     "train-cluster": TrainCluster,
+    "train-diffusion": TrainDiffusion,
+    "train-vocoder": TrainVocoder,
     "separate": Separate,
     "export": Export,
     "mix": Mix,
