@@ -24,9 +24,9 @@ from section import put
 
 sys.path.insert(0, str(ROOT / "tests" / "train"))
 
-from killed_training import KEPT, Deaths, Life, train_through  # noqa: E402
-from test_resume import contents, same  # noqa: E402
-from toy_training import toy  # noqa: E402
+from killed_training import KEPT, Deaths, Life, train_through
+from test_resume import contents, same
+from toy_training import toy
 
 EVERY = 5
 """Steps from one checkpoint to the next."""
@@ -47,7 +47,7 @@ def main() -> None:
         whole = Life(config, home / "whole", options.steps)
         whole.listen()
         whole.process.join()
-        chance = random.Random(options.seed)  # noqa: S311  # not for secrets
+        chance = random.Random(options.seed)  # not for secrets
         deaths = train_through(config, home / "parts", options.steps, options.kills, chance)
         equal = same(contents(home / "whole"), contents(home / "parts"))
         seconds = time.monotonic() - begun
