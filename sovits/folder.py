@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sovits.config import ConvertOptions
 from sovits.errors import SovitsError
@@ -91,7 +92,8 @@ def convert_files(
     jobs = [FileJob(source, out, options, where) for source, out in pairs]
     files = [where.model, where.config, *files_of(options).values()]
     ledger = Ledger(folder / LEDGER, (options, *map(_identity, files)))
-    left, kept = [], []
+    left: list[FileJob] = []
+    kept: list[FileJob] = []
     for job in jobs:
         (kept if ledger.has(job.source, job.out) else left).append(job)
     progress = on_progress or (lambda _share: None)
@@ -109,10 +111,12 @@ def convert_files(
     for job in kept:
         if on_result is not None:
             on_result(job.out)
-    here = partial(_convert, voice, lambda share: progress((done + share) / len(jobs)))
+    function: Callable[[FileJob], Path | Failure] = _convert_in_worker
+    if crew is None:
+        function = partial(_convert, voice, lambda share: progress((done + share) / len(jobs)))
     results: list[Path | Failure] | None = None
     try:
-        results = run(here if crew is None else _convert_in_worker, left, crew, on_result=finish)
+        results = run(function, left, crew, on_result=finish)
     finally:
         whole = results is not None and all(isinstance(result, Path) for result in results)
         ledger.close(forget=whole)
@@ -125,6 +129,12 @@ def files_of(options: ConvertOptions) -> dict[str, Path]:
     """Return the files that options name, by the options."""
     named = {name: getattr(options, name, None) for name in _FILES}
     return {name: Path(value) for name, value in named.items() if value and Path(value).is_file()}
+
+
+def with_absolute_paths(options: ConvertOptions) -> ConvertOptions:
+    """Return options that mean the same files from any current folder."""
+    files: dict[str, Any] = {n: str(path.absolute()) for n, path in files_of(options).items()}
+    return replace(options, **files)
 
 
 def _convert(voice: Voice, on_progress: Callable[[float], None], job: FileJob) -> Path | Failure:

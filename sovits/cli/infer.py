@@ -104,16 +104,23 @@ class Infer:
     def _convert(self, voice: Voice, source: Path, out: Path) -> None:
         from sovits.convert import convert_file
 
+        options = transposed(voice, source, self.conversion)
         out.parent.mkdir(parents=True, exist_ok=True)
         with bar(source.name) as move:
-            convert_file(voice, source, out, self.conversion, on_progress=move)
+            convert_file(voice, source, out, options, on_progress=move)
         print(out, flush=True)
 
     def _convert_all(
         self, voice: Voice, config: Path | None, pairs: list[tuple[Path, Path]]
     ) -> int:
         """Convert what can be converted, name the rest, and return the exit status."""
-        from sovits.folder import BYTES_EACH, VoiceFile, convert_files, files_of
+        from sovits.folder import (
+            BYTES_EACH,
+            VoiceFile,
+            convert_files,
+            files_of,
+            with_absolute_paths,
+        )
 
         options, folder = self.conversion, self.output_path or self.input_path
         model = voice.path or Path(str(self.model_path))
@@ -123,9 +130,8 @@ class Infer:
             folder, model = folder.absolute(), model.absolute()
             config = config and config.absolute()
             pairs = [(source.absolute(), out.absolute()) for source, out in pairs]
-            files = {name: path.absolute() for name, path in files_of(options).items()}
-            options = replace(options, **{name: str(path) for name, path in files.items()})
-            shared = [self.input_path.absolute(), folder, *files.values()]
+            options = with_absolute_paths(options)
+            shared = [self.input_path.absolute(), folder, *files_of(options).values()]
         show = result_lines()
         with (
             workplace(
@@ -212,6 +218,26 @@ class Infer:
             yield path, target
         if not taken:
             raise AudioError.none_in_folder(folder)
+
+
+def transposed(voice: Voice, source: Path, options: ConvertOptions) -> ConvertOptions:
+    """Say what lies outside the range of a voice, and move it if that is asked for.
+
+    Raises:
+        VoiceError: It is asked for, and the voice does not tell its range.
+    """
+    from sovits.audio.io import AudioReader
+    from sovits.convert import into_range, range_fit
+
+    with AudioReader(source) as reader:
+        if options.auto_transpose:
+            moved = into_range(voice, reader, options)
+            note(f"{source.name}: transposed by {moved.semitones:+g} semitones.")
+            return moved
+        found = range_fit(voice, reader, options)
+    if found is not None and not found.fits:
+        note(f"{source.name}: {found.sentence()}")
+    return options
 
 
 def check_output(path: Path) -> None:

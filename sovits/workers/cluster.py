@@ -17,6 +17,7 @@ from sovits.workers.crew import Done, Event, Job, Lost, Raised, Ready, attempt
 
 PATIENCE = 300.0
 """How long to wait for a worker when there is none (s)."""
+_KNOCK = 10.0  # seconds that a machine may take to answer
 _FAREWELL = 10.0  # seconds that a killed actor may take to be gone
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CAUSE = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")
@@ -65,6 +66,7 @@ class Cluster:
 
     def _join(self) -> None:
         try:
+            _knock(self.address)  # Ray itself would wait for minutes
             self._ray.init(
                 address=self.address,
                 log_to_driver=False,
@@ -160,6 +162,13 @@ def own_version() -> str:
         return version("sovits")
     except PackageNotFoundError:
         return "without a version"
+
+
+def _knock(address: str) -> None:
+    """Fail if there is nothing at an address that names a machine and a port."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
 
 
 def _load() -> Any:

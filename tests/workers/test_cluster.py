@@ -140,8 +140,12 @@ def test_without_a_cluster_it_is_said_how_to_begin_one(monkeypatch: pytest.Monke
     monkeypatch.setattr(cluster, "_load", lambda: NoCluster(begun=False))
     with pytest.raises(WorkerError, match=r"no Ray cluster on this machine \('Could not find any"):
         Cluster()
-    with pytest.raises(WorkerError, match=r"no Ray cluster at 'host:6379'.*ray start --head"):
-        Cluster("host:6379")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(WorkerError, match=rf"no Ray cluster at '{address}'.*ray start --head"):
+            Cluster(address)
 
 
 def test_a_cluster_with_nothing_free_is_not_waited_for_for_ever(
