@@ -343,6 +343,8 @@ class TrainConfig:
     """Evaluations without a gain after which training ends; 0 is never."""
     max_gradient: float = 0.0
     """Largest norm of the gradient of each network, which is shortened to it; 0 is any."""
+    balance: float = 1.0
+    """How evenly speakers are heard: 1 all as often, 0 as often as they have clips."""
 
     def __post_init__(self) -> None:
         for name in ("log_interval", "eval_interval", "epochs", "segment_frames"):
@@ -354,7 +356,7 @@ class TrainConfig:
             raise ConfigError.wrong_value("train.patience", self.patience, "at least 0")
         if not 0 <= self.average < 1:
             raise ConfigError.wrong_value("train.average", self.average, "at least 0, and below 1")
-        for name in ("moved", "others"):
+        for name in ("moved", "others", "balance"):
             if not 0 <= getattr(self, name) <= 1:
                 value = getattr(self, name)
                 raise ConfigError.wrong_value(f"train.{name}", value, "between 0 and 1")
@@ -418,6 +420,8 @@ class ConvertOptions:
     """JSON file that says who sings when, in shares, instead of speaker."""
     semitones: float = 0.0
     """How far to move the pitch; 12 is one octave up."""
+    auto_transpose: bool = False
+    """Move the pitch further, by whole semitones, to where the voice was trained, if need be."""
     f0_method: str = "swift"
     """How pitch is found: swift, crepe, crepe-tiny, fcpe, rmvpe, harvest, dio or pm."""
     formants: float = 0.0

@@ -43,7 +43,7 @@ UNITS = {
     "checkpoints": "train.keep_ckpts",
     "processes": "train.num_workers",
     "batches": "train.accumulate_grad_batches",
-    "share": "train.moved train.others model.p_dropout",
+    "share": "train.moved train.others train.balance model.p_dropout",
     "samples": "train.fft_sizes train.hop_sizes train.win_lengths train.segment_size "
     "data.filter_length data.hop_length data.win_length model.gen_istft_n_fft "
     "model.gen_istft_hop_size model.discriminator_periods model.discriminator_spectra",
@@ -204,8 +204,9 @@ def unit(key: str) -> str:
 
 def as_json(value: object) -> str:
     """Return a value as it stands in the file."""
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
-    return f"`{json.dumps(int(value) if whole else value)}`"  # type: ignore[arg-type]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return f"`{json.dumps(value)}`"
 
 
 def allowed(setting: Setting) -> str:

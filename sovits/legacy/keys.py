@@ -64,6 +64,7 @@ SETTINGS = (
     Setting("train.average", "train", "average", 0, 1),
     Setting("train.moved", "train", "moved", 0, 1),
     Setting("train.others", "train", "others", 0, 1),
+    Setting("train.balance", "train", "balance", 0, 1),
     Setting("train.patience", "train", "patience", 0, 1e9),
     Setting("train.keep_ckpts", "train", "keep_checkpoints", 0, 1e9),
     Setting("train.num_workers", "train", "num_workers", 0, 1024),

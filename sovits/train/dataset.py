@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -170,6 +170,7 @@ class Batches(Dataset[Crops]):
         self.rank, self.ranks = rank, ranks
         self.recordings = long_enough(recordings, config)
         self.epoch = 0
+        self._order: tuple[int, list[int]] | None = None
 
     @property
     def clips_per_step(self) -> int:
@@ -182,9 +183,7 @@ class Batches(Dataset[Crops]):
     def __getitem__(self, index: int) -> Crops:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        seed = f"{self.train.seed}/{self.epoch}"
-        order = list(range(len(self.recordings)))
-        random.Random(seed).shuffle(order)  # noqa: S311  # not for secrets
+        seed, order = f"{self.train.seed}/{self.epoch}", self.order()
         size, frames = self.train.batch_size, self.train.context_frames
         # Counted over epochs, so that the few batches of a small data set get there too.
         if (self.epoch * len(self) + index) % LONG_EVERY == LONG_EVERY - 1:
@@ -198,6 +197,34 @@ class Batches(Dataset[Crops]):
             crops.append(self._crop(recording, frames, random.Random(f"{seed}/{place}")))  # noqa: S311
         batch = TrainBatch(*map(torch.cat, zip(*(crop.batch for crop in crops), strict=True)))
         return Crops(batch, torch.cat([crop.wave for crop in crops]))
+
+    def order(self) -> list[int]:
+        """Return the numbers of the recordings in the order in which this epoch hears them.
+
+        Speakers with few clips are heard more often than they have clips, as `balance` says; each
+        of their clips as often as any other, counted over epochs.
+        """
+        if self._order is not None and self._order[0] == self.epoch:
+            return self._order[1]
+        seed, order = f"{self.train.seed}/{self.epoch}", list(range(len(self.recordings)))
+        clips: dict[int, list[int]] = {}
+        for number, recording in enumerate(self.recordings):
+            clips.setdefault(recording.speaker, []).append(number)
+        counts = {speaker: len(own) for speaker, own in clips.items()}
+        shares = quotas(counts, self.train.balance)
+        if shares != counts:
+            order = []
+            for speaker, own in clips.items():
+                first = self.epoch * shares[speaker]
+                for place in range(first, first + shares[speaker]):
+                    turn, at = divmod(place, len(own))
+                    if at == 0 or place == first:
+                        mixed = list(own)
+                        random.Random(f"{self.train.seed}/{speaker}/{turn}").shuffle(mixed)  # noqa: S311
+                    order.append(mixed[at])
+        random.Random(seed).shuffle(order)  # noqa: S311  # not for secrets
+        self._order = (self.epoch, order)
+        return order
 
     def _crop(self, recording: Recording, frames: int, rng: random.Random) -> Crops:
         """Read one stretch of a clip; what the clip is too short for is masked padding."""
@@ -325,6 +352,26 @@ class Batches(Dataset[Crops]):
         if not self.shows_spectra:
             return kept, kept.new_zeros(0, count)
         return kept, linear_spectrogram(wave, self.audio)[:, skip : skip + count]
+
+
+def quotas(clips: Mapping[int, int], balance: float) -> dict[int, int]:
+    """Return how many clips of each speaker an epoch hears, as many as there are in all.
+
+    Args:
+        clips: How many each speaker has, at least one.
+        balance: 1 is as many of each, 0 as many as there are.
+
+    >>> quotas({0: 10, 1: 2}, 1.0), quotas({0: 10, 1: 2}, 0.5), quotas({0: 10, 1: 2}, 0.0)
+    ({0: 6, 1: 6}, {0: 8, 1: 4}, {0: 10, 1: 2})
+    """
+    total, weights = sum(clips.values()), {who: n ** (1 - balance) for who, n in clips.items()}
+    exact = {who: total * weight / sum(weights.values()) for who, weight in weights.items()}
+    found = {who: max(1, int(share)) for who, share in exact.items()}
+    while (left := total - sum(found.values())) != 0:
+        step = 1 if left > 0 else -1
+        free = [who for who in found if found[who] + step >= 1]
+        found[max(free, key=lambda who: step * (exact[who] - found[who]))] += step
+    return found
 
 
 def _between(stored: Slice, at: Tensor, row: tuple[int, ...] = ()) -> Tensor:
