@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from sovits.audio.loudness import LEVELS_PER_SECOND, recording_level
 from sovits.audio.split import Joiner, Piece, find_pieces, frame_levels
 from sovits.config import ConvertOptions
 from sovits.ends import BLOCK_SECONDS, Listener, Output, Side, Sound, WaveSound
-from sovits.errors import AudioError
+from sovits.errors import AudioError, VoiceError
 from sovits.features.pitch import load_pitch_extractor
 from sovits.refinement import Refinement
+from sovits.mixing import mix_of
 from sovits.stages import FLOOR_DB, Singer, check_options, make_stage
 from sovits.types import Wave
+from sovits.vocal_range import RangeFit, fit, heard_pitches
 
 EDGE_SECONDS = 0.01  # fade from and to silence
 
@@ -75,6 +78,37 @@ def convert_file(
             conversion.run(writer.write, on_progress)
 
 
+def range_fit(voice: Singer, sound: Sound, options: ConvertOptions) -> RangeFit | None:
+    """Return how a sound lies to the range of a voice; None if that is not known.
+
+    Of several speakers who sing, the range is what lies within that of any.
+
+    Raises:
+        VoiceError: There is no such speaker.
+        ConfigError: It is not understood who shall sing.
+    """
+    names = mix_of(options, voice.row).names
+    ranges = [found for name in names if (found := voice.f0_range(name)) is not None]
+    if options.auto_f0 or not ranges:
+        return None
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    extractor = load_pitch_extractor("swift", device=voice.device)
+    return fit(heard_pitches(sound, extractor), low, high, options.semitones)
+
+
+def into_range(voice: Singer, sound: Sound, options: ConvertOptions) -> ConvertOptions:
+    """Return options that move a sound to where a voice was trained, if it lies elsewhere.
+
+    Raises:
+        VoiceError: The voice does not tell its range.
+    """
+    found = range_fit(voice, sound, options)
+    if found is None:
+        raise VoiceError.no_range()
+    semitones = options.semitones if found.fits else min(max(found.better, -60.0), 60.0)
+    return replace(options, semitones=semitones, auto_transpose=False)
+
+
 class Conversion:
     """One sound on its way into another voice.
 
@@ -84,6 +118,8 @@ class Conversion:
     """
 
     def __init__(self, voice: Singer, sound: Sound, options: ConvertOptions) -> None:
+        if options.auto_transpose:
+            options = into_range(voice, sound, options)
         self.voice, self.sound, self.options = voice, sound, options
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
         self.output_rate = options.output_rate or sound.sample_rate

@@ -753,6 +753,14 @@ class VoiceError(SovitsError):
         return cls("This voice cannot choose the melody: it has no F0 decoder. Leave auto_f0 off.")
 
     @classmethod
+    def no_range(cls) -> Self:
+        """Where the voice can sing is not known, or it sings as it likes."""
+        return cls(
+            "There is no range of pitch to transpose to: this voice does not tell what it was "
+            "trained on, or chooses the melody itself. Transpose with -t instead."
+        )
+
+    @classmethod
     def no_formants(cls) -> Self:
         """Formants are to move, of a voice that cannot move them."""
         return cls(
@@ -1450,4 +1458,47 @@ class LiveError(SovitsError):
         return cls(
             f"{_short(name)} cannot be opened at {rate} Hz ({_short(reason)}). Close what uses "
             "it, check that you may use it, or choose another: svc vc --list-devices."
+        )
+
+    @classmethod
+    def no_refiner(cls) -> Self:
+        """A refiner draws a sound in many steps, which takes longer than the sound."""
+        return cls("A refiner is too slow to be used live. Leave refine and only_refiner out.")
+
+    @classmethod
+    def too_slow(cls, block: float, taken: float, would: float | None) -> Self:
+        """This machine needs longer for a sound than the sound lasts."""
+        found = (
+            f"This voice is too slow for this machine: {1000 * block:.0f} ms of sound take "
+            f"{1000 * taken:.0f} ms."
+        )
+        if would is not None:
+            return cls(f"{found} Blocks of {would:.1f} s would hold: -b {would:.1f}.")
+        return cls(
+            f"{found} Close other programs, add --precision auto, take less context "
+            "(-ab 0.3), or choose a light voice such as -m heart, for which -b is short."
+        )
+
+    @classmethod
+    def no_chirp(cls) -> Self:
+        """The microphone did not hear the loudspeaker."""
+        return cls(
+            "The microphone did not hear the loudspeaker. Put it close, raise the volume, or "
+            "connect the output to the input with a cable."
+        )
+
+    @classmethod
+    def no_pactl(cls) -> Self:
+        """There is no PulseAudio or PipeWire to be told."""
+        return cls(
+            "--virtual-mic needs pactl of PulseAudio or PipeWire (on Debian and Ubuntu: apt "
+            "install pulseaudio-utils). Elsewhere, choose a virtual cable with -o."
+        )
+
+    @classmethod
+    def no_virtual_microphone(cls, reason: str) -> Self:
+        """The sound server refuses."""
+        return cls(
+            f"The sound server makes no virtual microphone ({_short(reason)}). Check that "
+            "PulseAudio or PipeWire runs: pactl info."
         )

@@ -224,6 +224,28 @@ def best_checkpoint(folder: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def trained_pitches(folder: Path) -> Table:
+    """Return the pitches of each speaker that a training in `folder` has learnt from.
+
+    By name: `median_f0_hz`, and `f0_range_hz` with both ends. Empty if no training has told.
+    """
+    path = folder / VERDICT
+    try:
+        if path.stat().st_size > MOST_VERDICT:
+            return {}
+        told = json.loads(path.read_text("utf-8"))["pitches"]
+        return {name: told[name] for name in told if pitch_range(told[name]) is not None}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def pitch_range(card: object) -> tuple[float, float] | None:
+    """Return both ends of the pitches that a card tells (Hz), if it does."""
+    told = card.get("f0_range_hz") if isinstance(card, dict) else None
+    ends = [_pitch(end) for end in told] if isinstance(told, list) else []
+    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] and ends[1] else None
+
+
 def _is_something_else(path: Path) -> bool:
     """Return whether a safetensors file is a sound one that holds no voice."""
     try:
@@ -336,15 +358,14 @@ def _told(voice: Listed, config: Table, card: Table) -> Listed:
         decoder = synthesizer.get("decoder", SynthesizerConfig.decoder)
         architecture += f"/{typed(DecoderKind, decoder, 'synthesizer.decoder')}"
     rate = audio.get("sample_rate", AudioConfig.sample_rate)
-    licence, low_high = card.get("licence"), card.get("f0_range_hz")
-    ends = [_pitch(end) for end in low_high] if isinstance(low_high, list) else []
+    licence = card.get("licence")
     return replace(
         voice,
         architecture=architecture,
         speakers=tuple(sorted(speakers, key=lambda name: speakers[name])),
         sample_rate=typed(int, rate, "audio.sample_rate"),
         median_f0_hz=_pitch(card.get("median_f0_hz")),
-        f0_range_hz=(ends[0], ends[1]) if len(ends) == 2 and ends[0] and ends[1] else None,
+        f0_range_hz=pitch_range(card),
         look_ahead=look_ahead,
         licence=licence if isinstance(licence, str) else None,
         content=typed(str, config.get("content", VoiceConfig.content), "content"),

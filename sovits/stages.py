@@ -71,6 +71,9 @@ class Singer(Protocol):
     def row(self, speaker: str | None) -> int:
         """Return the row of a speaker in the speaker table."""
 
+    def f0_range(self, speaker: str | None) -> tuple[float, float] | None:
+        """Return both ends of the pitches that a speaker was trained on (Hz), if they are told."""
+
     def content_encoder(self) -> ContentEncoder:
         """Return the encoder that the voice was trained with."""
 

@@ -23,7 +23,7 @@ from sovits.legacy.checkpoint import State, described_by, is_folded, read_state
 from sovits.legacy.limits import check_ranges, check_shape, parameters
 from sovits.legacy.settings import read_config
 from sovits.legacy.unpickle import reason
-from sovits.library import chosen, resolve
+from sovits.library import chosen, pitch_range, resolve, trained_pitches
 from sovits.mixing import mix_of
 from sovits.models.build import AnySynthesizer, make_synthesizer
 from sovits.models.unit2mel import Unit2Mel
@@ -91,6 +91,21 @@ class Voice:
         if speaker in by_number:
             return by_number[speaker]
         raise VoiceError.unknown_speaker(speaker, self.speakers or by_number)
+
+    def f0_range(self, speaker: str | None) -> tuple[float, float] | None:
+        """Return both ends of the pitches a speaker was trained on (Hz); None if nobody tells.
+
+        5 % of them are below the first, and 5 % above the second.
+
+        Raises:
+            VoiceError: There is no such speaker.
+        """
+        row = self.row(speaker)
+        told = self.card.get("speakers")
+        for name, own in told.items() if isinstance(told, dict) else ():
+            if self.speakers.get(name) == row and isinstance(own, dict):
+                return pitch_range(own)
+        return pitch_range(self.card) if len(self.speakers) < 2 else None
 
     def content_encoder(self) -> ContentEncoder:
         """Return the encoder it was trained with; loaded when first asked for."""
@@ -304,6 +319,10 @@ def _read_legacy(path: Path, settings: Path | None) -> Voice:
     check_ranges(voice_config.audio, voice_config.synthesizer)
     voice = _assemble(path, voice_config, state, folded=is_folded(state))
     voice.remarks = remarks + settled + voice.remarks
+    if pitches := trained_pitches(path.parent):
+        voice.card = {"speakers": pitches}
+        if len(voice_config.speakers) == 1:
+            voice.card |= next(iter(pitches.values()))
     return voice
 
 

@@ -122,6 +122,10 @@ class Singer:
         """Return the row of a speaker."""
         return int(speaker or 0)
 
+    def f0_range(self, speaker: str | None) -> tuple[float, float] | None:
+        """Return nothing: it whistles everything."""
+        return None
+
     def content_encoder(self) -> ContentEncoder:
         """Return the stand-in."""
         return cast(ContentEncoder, self.encoder)

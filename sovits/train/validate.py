@@ -14,6 +14,7 @@ from torch import nn
 
 from sovits.config import Config
 from sovits.errors import OutputError
+from sovits.library import trained_pitches
 from sovits.models.build import AnySynthesizer
 from sovits.train.dataset import Recording
 from sovits.train.ears import Ears, Values
@@ -335,7 +336,13 @@ class Validation:
                 "step": self.best.evaluation.step,
                 "because": self.best.because,
             }
-        write_state(self.folder, self.state, {"best": best, "stopped": self.stopped})
+        pitches = trained_pitches(self.folder)
+        for speaker in self.facts.get("speakers", ()):
+            if speaker["f0_range_hz"] is not None:
+                told = ("median_f0_hz", "f0_range_hz")
+                pitches[speaker["name"]] = {key: speaker[key] for key in told}
+        more = {"best": best, "stopped": self.stopped, "pitches": pitches}
+        write_state(self.folder, self.state, more)
 
     def _keep(self, write: Callable[[], None]) -> None:
         """Write something without which training goes on, as it is made again next time."""
