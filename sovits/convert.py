@@ -18,8 +18,8 @@ from sovits.config import ConvertOptions
 from sovits.ends import BLOCK_SECONDS, Listener, Output, Side, Sound, WaveSound
 from sovits.errors import AudioError, VoiceError
 from sovits.features.pitch import load_pitch_extractor
-from sovits.refinement import Refinement
 from sovits.mixing import mix_of
+from sovits.refinement import Refinement
 from sovits.stages import FLOOR_DB, Singer, check_options, make_stage
 from sovits.types import Wave
 from sovits.vocal_range import RangeFit, fit, heard_pitches
