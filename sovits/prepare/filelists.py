@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sovits.errors import AudioError, ConfigError, DatasetError, WeightsError
 from sovits.features.content import CONTENT
 from sovits.legacy.keys import NATIVE
 from sovits.legacy.presets import PRESETS
-from sovits.legacy.settings import write_config
+from sovits.legacy.settings import read_config, write_config
 from sovits.prepare.lengths import STANDARD, of_length
 from sovits.prepare.recordings import Recording, find_clips
 from sovits.prepare.report import Skipped
@@ -65,7 +66,7 @@ def write_lists(
 
     Recordings that were cut into clips are held out as a whole, as far as names tell them apart.
     Most clips stay on their side of the split when others are added. Speakers are numbered from
-    0 in the order of their names.
+    0 in the order of their names, after those who are in the configuration that is replaced.
 
     Args:
         dataset: Clips, `dataset/SPEAKER/NAME.wav`.
@@ -97,7 +98,7 @@ def write_lists(
         if len(paths) < FEWEST:
             raise DatasetError.too_few_clips(speaker, len(paths), FEWEST)
     train, held_out, shared = _split(clips, read_sources(dataset))
-    made = PRESETS[preset](encoder, {name: i for i, name in enumerate(sorted(clips))})
+    made = _with_speakers(PRESETS[preset], encoder, sorted(clips), config_path)
     made = of_length(made, length, len(train))
     lists = {name: filelists / f"{name}.txt" for name in ("train", "val", "test")}
     config = replace(
@@ -114,6 +115,32 @@ def write_lists(
     replaced = _keep(config_path)
     write_config(config_path, config)
     return Lists(config, tuple(train), tuple(held_out), shared, tuple(skipped), replaced)
+
+
+def _with_speakers(
+    make: Callable[[str, Mapping[str, int]], Config], encoder: str, names: list[str], path: Path
+) -> Config:
+    """Return a configuration in which speakers keep the rows that they had in the one before it.
+
+    Others take the rows after these, so that a training can go on with them; where nobody was
+    there before, rows go by names.
+    """
+    known: dict[str, int] = {}
+    before = None
+    if path.is_file():
+        with suppress(ConfigError):  # it is replaced, whatever it is
+            voice = read_config(path)[0].voice
+            if set(voice.speakers) & set(names):
+                known, before = voice.speakers, voice.synthesizer
+    speakers = {name: known[name] for name in names if name in known}
+    free = 1 + max(known.values(), default=-1)
+    speakers |= {name: free + i for i, name in enumerate(n for n in names if n not in known)}
+    speakers = dict(sorted(speakers.items(), key=lambda entry: entry[1]))
+    made = make(encoder, {f"{row}": row for row in range(max(speakers.values()) + 1)})
+    network = made.voice.synthesizer
+    if type(network) is type(before):  # rows of speakers who have gone stay
+        network = replace(network, n_speakers=max(before.n_speakers, network.n_speakers))
+    return replace(made, voice=replace(made.voice, synthesizer=network, speakers=speakers))
 
 
 def default_encoder(preset: str | None = None) -> str:

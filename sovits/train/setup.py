@@ -35,6 +35,7 @@ from sovits.train.dataset import (
     long_enough,
     read_header,
 )
+from sovits.train.speakers import keep_rows
 from sovits.train.step import Trainee
 from sovits.train.store import Store
 from sovits.train.team import Team
@@ -252,6 +253,8 @@ def begin(
         begin_from_base(trainee, base, on_log)
     elif found is None:
         on_log(f"Starting from random weights: there is no checkpoint in {folder}.")
+    heard_of = {recording.speaker for recording in data.heard}
+    keep_rows(trainee.generator, trainee.generator_optimizer, heard_of)
     by_step = config.train.name_by_step
     if not by_step and trainee.step and found and found.number > trainee.epoch + 1:
         by_step = True  # a smaller number would make the newest look old

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -36,6 +37,29 @@ def fit_rows(content: dict[str, Any], network: nn.Module) -> str | None:
             moments[name] = _resized(moment, rows, moment.new_zeros(moment.shape[1:]))
     begun = " New ones begin as the mean of the others." if rows > before else ""
     return f"The table of speakers has {rows} rows now, and had {before}.{begun}"
+
+
+def keep_rows(network: nn.Module, optimizer: torch.optim.Optimizer, heard: Collection[int]) -> None:
+    """Let an optimizer leave the rows of speakers of whom nothing is heard as they are.
+
+    Their gradients are 0, but moments and the decay of weights would move them all the same.
+
+    Args:
+        network: Whose table of speakers it is.
+        optimizer: What moves it.
+        heard: Rows of speakers who are trained.
+    """
+    table = network.get_parameter(TABLE)
+    idle = torch.tensor([row for row in range(len(table)) if row not in heard], dtype=torch.int64)
+    if not len(idle):
+        return
+    idle = idle.to(table.device)
+    kept = table.detach()[idle]
+
+    def restore(*_: object) -> None:
+        table.data[idle] = kept
+
+    optimizer.register_step_post_hook(restore)
 
 
 def _resized(table: Tensor, rows: int, new: Tensor) -> Tensor:

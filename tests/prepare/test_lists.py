@@ -62,6 +62,29 @@ def test_the_configuration_is_read_back_as_it_was_written(tmp_path: Path) -> Non
     assert config.train.training_files == (tmp_path / "lists" / "train.txt").as_posix()
 
 
+def test_speakers_keep_their_rows_when_others_come_and_go(tmp_path: Path) -> None:
+    """So that a training goes on, whatever the names of the new ones begin with."""
+    dataset(tmp_path / "dataset", zoe=3, bob=3)
+    assert write(tmp_path).config.voice.speakers == {"bob": 0, "zoe": 1}
+    dataset(tmp_path / "dataset", adam=3, carl=3)
+    voice = write(tmp_path).config.voice
+    assert voice.speakers == {"bob": 0, "zoe": 1, "adam": 2, "carl": 3}
+    assert voice.synthesizer.n_speakers == 4
+    (tmp_path / "dataset" / "carl").rename(tmp_path / "carl")
+    (tmp_path / "dataset" / "bob").rename(tmp_path / "bob")
+    voice = write(tmp_path).config.voice
+    assert (voice.speakers, voice.synthesizer.n_speakers) == ({"zoe": 1, "adam": 2}, 4)
+    voice = write(tmp_path, preset="quickvc").config.voice
+    assert (voice.speakers, voice.synthesizer.n_speakers) == ({"zoe": 1, "adam": 2}, 200)
+    (tmp_path / "configs/config.json").write_text("{")
+    assert write(tmp_path).config.voice.speakers == {"adam": 0, "zoe": 1}
+    for name in ("adam", "zoe"):
+        (tmp_path / "dataset" / name).rename(tmp_path / name)
+    (tmp_path / "bob").rename(tmp_path / "dataset" / "bob")
+    voice = write(tmp_path).config.voice
+    assert (voice.speakers, voice.synthesizer.n_speakers) == ({"bob": 0}, 1)
+
+
 def test_the_forks_presets_keep_its_200_speakers(tmp_path: Path) -> None:
     dataset(tmp_path / "dataset", zoe=3)
     voice = write(tmp_path, preset="so-vits-svc-4.0v1").config.voice
