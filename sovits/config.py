@@ -515,6 +515,30 @@ class SeparateOptions:
         return tuple(dict.fromkeys(name for name in found if name))
 
 
+@dataclass(frozen=True)
+class CoverOptions:
+    """What may be asked of a cover, besides how the voice is converted."""
+
+    separator: str = "spleeter-2stems"
+    """What takes the song apart: as --model of svc separate."""
+    backing: Literal["keep", "convert"] = "keep"
+    """Harmonies, which are vocals away from the middle: keep them, or convert them too."""
+    backing_semitones: float | None = None
+    """How far to move converted harmonies; as far as the lead if not given."""
+    reverb: bool = True
+    """Give the voice the reverberation that the song's vocals have and it lacks."""
+    voice_db: float = 0.0
+    """How much louder the voice is to be than the song's vocals (dB)."""
+
+    def __post_init__(self) -> None:
+        typed(Literal["keep", "convert"], self.backing, "backing")
+        if not -40 <= self.voice_db <= 20:
+            raise ConfigError.wrong_value("voice_db", self.voice_db, "between -40 and 20")
+        if self.backing_semitones is not None and not -60 <= self.backing_semitones <= 60:
+            value = self.backing_semitones
+            raise ConfigError.wrong_value("backing_semitones", value, "between -60 and 60")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a dataclass as plain JSON types."""
     return asdict(config)

@@ -1019,6 +1019,23 @@ class DatasetError(SovitsError):
         return cls(f"{folder} holds {found}. Put recordings (wav, flac, mp3, m4a, ...) into it.")
 
     @classmethod
+    def nothing_usable(cls, folder: Path, reasons: list[str]) -> Self:
+        """All that could be made of recordings is of no use."""
+        first = f" (the first because of {reasons[0].rstrip('.')})" if reasons else ""
+        return cls(
+            f"Nothing in {folder} can be used{first}. Run svc doctor on it to see what is wrong, "
+            "and record again."
+        )
+
+    @classmethod
+    def bad_speaker(cls, name: str) -> Self:
+        """What was given as a speaker's name cannot be that of a folder."""
+        return cls(
+            f"{_short(name)} cannot be the name of a speaker, as it is to be that of a folder. "
+            "Choose one without slashes and control characters that begins with no dot."
+        )
+
+    @classmethod
     def no_speakers(cls, folder: Path, files: int) -> Self:
         """There are no folders in the folder of recordings."""
         found = f"{files} files, but no folder" if files else "nothing"
@@ -1272,6 +1289,23 @@ class SeparationError(SovitsError):
             f"Run pip install 'sovits[{extra}]'{light}."
         )
 
+    @classmethod
+    def too_many_channels(cls, path: Path, channels: int) -> Self:
+        """A cover is made of mono or stereo."""
+        return cls(
+            f"{path} has {channels} channels, but a cover is made of a mono or stereo song. "
+            "Mix it down first."
+        )
+
+    @classmethod
+    def no_vocals(cls, path: Path, below: float) -> Self:
+        """Nobody sings in a song."""
+        found = f"what is left of them lies {-below:.0f} LU below it" if isfinite(below) else "none"
+        return cls(
+            f"{path} has no vocals that can be heard ({found}). Name a song that is sung, or use "
+            "svc infer for what is no song."
+        )
+
 
 class EvaluationError(SovitsError):
     """A conversion cannot be measured as asked."""
@@ -1383,6 +1417,15 @@ class WorkerError(SovitsError):
         )
 
     @classmethod
+    def not_admitted(cls, address: str, reason: object) -> Self:
+        """Something is there that this machine cannot join."""
+        return cls(
+            f"The Ray cluster at {_short(address)} does not let this machine in "
+            f"({_short(' '.join(str(reason).split()))}). Both need the same version of Ray, and the "
+            "same authentication token, if the cluster has one; whoever runs it can say."
+        )
+
+    @classmethod
     def no_room(cls, address: str, seconds: float, what: str) -> Self:
         """A cluster has nothing free."""
         return cls(
@@ -1413,8 +1456,7 @@ class LiveError(SovitsError):
     @classmethod
     def wrong_setting(cls, name: str, value: float, low: float, high: float) -> Self:
         """Sound cannot be cut so."""
-        flag = name.replace("_", "-")
-        return cls(f"--{flag} is {value:g}, but must be between {low:g} and {high:g}.")
+        return cls(f"{name} is {value:g}, but must be between {low:g} and {high:g}.")
 
     @classmethod
     def no_sounddevice(cls) -> Self:

@@ -12,6 +12,7 @@ from tyro.extras import subcommand_cli_from_dict
 
 from sovits.cli.clean import Clean
 from sovits.cli.doctor import Doctor
+from sovits.cli.cover import Cover
 from sovits.cli.evaluate import Evaluate
 from sovits.cli.export import Export
 from sovits.cli.infer import Infer
@@ -20,12 +21,14 @@ from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
 from sovits.cli.pre_split import PreSplit
+from sovits.cli.prepare import Prepare
 from sovits.cli.separate import Separate
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
 from sovits.cli.train_diffusion import TrainDiffusion
 from sovits.cli.train_index import TrainIndex
 from sovits.cli.train_vocoder import TrainVocoder
+from sovits.cli.vc import Vc
 from sovits.cli.voices import Voices
 from sovits.errors import UsageError
 
@@ -39,6 +42,8 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "infer": Infer,
+    "vc": Vc,
+    "prepare": Prepare,
     "doctor": Doctor,
     "pre-split": PreSplit,
     "pre-resample": PreResample,
@@ -50,6 +55,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train-diffusion": TrainDiffusion,
     "train-vocoder": TrainVocoder,
     "separate": Separate,
+    "cover": Cover,
     "export": Export,
     "mix": Mix,
     "evaluate": Evaluate,
@@ -58,12 +64,13 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 }
 """Every command by the name that is typed."""
 
-ELSEWHERE = frozenset({"vc", "gui", "onnx", "pre-sd", "pre-classify"})
+ELSEWHERE = frozenset({"gui", "onnx", "pre-sd", "pre-classify"})
 """Commands of so-vits-svc-fork that are not here."""
 
 # Short ways to say no, as the fork has them; what is said no to has its long name.
 NEGATIONS = {
     "infer": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
+    "vc": {"-na": "--no-auto-predict-f0", "-npo": "--no-passthrough-original"},
     "evaluate": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "pre-hubert": {"-nf": "--no-force-rebuild"},
     "train": {"-nt": "--no-tensorboard"},

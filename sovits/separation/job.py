@@ -37,5 +37,15 @@ class SeparationJob:
         """
         folder.mkdir(parents=True, exist_ok=True)
         stems = {name: folder / f"{name}.wav" for name in self.options.names}
-        separate_file(song, stems, self.separator, on_progress=on_progress)
+        self.into(song, stems, on_progress=on_progress)
         return stems
+
+    def into(
+        self,
+        song: Path,
+        stems: dict[str, Path],
+        *,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """Write the stems of `song` to the files that are named; raises as `run` does."""
+        separate_file(song, stems, self.separator, on_progress=on_progress)
