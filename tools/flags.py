@@ -9,6 +9,7 @@ A table is known in a document by its first line. `tests/docs` holds the documen
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
@@ -89,7 +90,8 @@ def options(command: str) -> list[Option]:
         hint = hints[field.name]
         want = get_args(hint)[0] if notes else hint
         if want is ConvertOptions:
-            found += map(_conversion, fields(ConvertOptions))
+            taken = inspect.signature(arg.constructor_factory()).parameters
+            found += [_conversion(x) for x in fields(ConvertOptions) if x.name in taken]
         elif any("POSITIONAL" in repr(note).upper() for note in notes):
             found.append(Option([arg.metavar], "", _default(field), docs[field.name]))
         else:

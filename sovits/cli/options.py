@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
@@ -75,8 +75,12 @@ def field_docs(kind: type) -> dict[str, str]:
     return docs
 
 
-def option_flags() -> Callable[..., ConvertOptions]:
-    """Return a function with one annotated argument per option, for tyro to make flags of."""
+def option_flags(names: Collection[str] | None = None) -> Callable[..., ConvertOptions]:
+    """Return a function with one annotated argument per option, for tyro to make flags of.
+
+    Args:
+        names: Options that have a flag; all if not given.
+    """
 
     def build(**values: Any) -> ConvertOptions:
         method = values["f0_method"]
@@ -87,6 +91,8 @@ def option_flags() -> Callable[..., ConvertOptions]:
     annotated: Any = Annotated  # a type checker knows no types that are made while running
     arguments = []
     for option in fields(ConvertOptions):
+        if names is not None and option.name not in names:
+            continue
         flag = FLAGS.get(option.name, Flag())
         kind = annotated[
             hints[option.name],

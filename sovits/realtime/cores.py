@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -14,10 +13,10 @@ from sovits.audio.loudness import LEVELS_PER_SECOND, frame_rms, recording_level
 from sovits.audio.split import crossfade, frame_levels
 from sovits.config import ConvertOptions
 from sovits.ends import Listener, WaveSound
-from sovits.errors import LiveError
 from sovits.features.content.student import StudentContent
 from sovits.features.pitch import PitchExtractor, load_pitch_extractor
 from sovits.models.native import NativeSynthesizer
+from sovits.realtime.settings import LiveSettings
 from sovits.stages import FLOOR, Singer, Streams, Windows
 from sovits.types import Pitch, Wave
 
@@ -26,40 +25,6 @@ QUIETEST = -50.0  # level below which a microphone is not raised for pitch metho
 PITCH_SECONDS = 0.35  # of the past that pitch methods hear
 STREAM_STEP = 2  # frames of content come in pairs
 DRIFT_COST = 0.02  # of correlation that one search width of displacement has to gain
-
-
-@dataclass(frozen=True)
-class LiveSettings:
-    """How a live conversion cuts sound; what is not given is chosen for the voice.
-
-    Only `chunk_seconds` matters to light voices that stream.
-    """
-
-    chunk_seconds: float | None = None
-    """Sound converted at once; by default 0.023 for light voices, and 0.25 for others."""
-    before_seconds: float = 0.7
-    """Sound before a chunk that others hear too, and convert anew."""
-    after_seconds: float = 0.06
-    """Sound after a chunk that others wait for."""
-    crossfade_seconds: float = 0.03
-    """Over how much sound chunks of others go over into each other."""
-    search_seconds: float = 0.006
-    """How far chunks of others may be moved to fit, to each side."""
-    gate_db: float | None = None
-    """Level below which there is silence (dBFS); silence_db of the options if not given."""
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("chunk_seconds", 0.005, 10.0),
-            ("before_seconds", 0.0, 10.0),
-            ("after_seconds", 0.0, 5.0),
-            ("crossfade_seconds", 0.001, 1.0),
-            ("search_seconds", 0.0, 0.1),
-            ("gate_db", -200.0, 0.0),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise LiveError.wrong_setting(name, value, low, high)
 
 
 class Core(Protocol):
@@ -286,7 +251,7 @@ def make_core(voice: Singer, options: ConvertOptions, settings: LiveSettings) ->
     """Return a voice at work: as a stream if it can be one."""
     encoder, network = voice.content_encoder(), voice.synthesizer
     frame = voice.config.audio.hop_length / voice.config.audio.sample_rate
-    seconds = settings.chunk_seconds
+    seconds = settings.block_seconds
     if isinstance(encoder, StudentContent) and isinstance(network, NativeSynthesizer):
         pairs = 1 if seconds is None else max(1, round(seconds / (STREAM_STEP * frame)))
         return LightCore(voice, options, pairs * STREAM_STEP, (encoder, network))

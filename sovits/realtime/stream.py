@@ -7,9 +7,10 @@ import math
 import torch
 
 from sovits.config import ConvertOptions
-from sovits.errors import AudioError
-from sovits.realtime.cores import Heard, LiveSettings, make_core
+from sovits.errors import AudioError, LiveError
+from sovits.realtime.cores import Heard, make_core
 from sovits.realtime.gate import Gate, Limiter
+from sovits.realtime.settings import LiveSettings
 from sovits.realtime.sinc import LiveResampler
 from sovits.stages import Singer, check_options
 from sovits.types import Wave
@@ -39,6 +40,7 @@ class LiveConverter:
 
     Raises:
         VoiceError: The voice cannot do what the options ask for.
+        LiveError: They ask for a refiner.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class LiveConverter:
     ) -> None:
         self.voice, self.sample_rate = voice, sample_rate
         self.settings, self._options = settings or LiveSettings(), options or ConvertOptions()
-        check_options(voice, self._options)
+        check_live(voice, self._options)
         self.rate = voice.config.audio.sample_rate
         self.input_gain, self.output_gain = (Ramp(1.0, rate) for rate in (sample_rate, self.rate))
         self.mix = Ramp(1.0, self.rate)
@@ -73,7 +75,7 @@ class LiveConverter:
         Raises:
             VoiceError: The voice cannot do what they ask for.
         """
-        check_options(self.voice, options)
+        check_live(self.voice, options)
         self._core.change(options)
         self._options = options
         if self.settings.gate_db is None:
@@ -173,6 +175,18 @@ class LiveConverter:
         fall = self._broke_off * torch.linspace(1, 0, length + 1)[1:]
         self._broke_off = float(fall[samples]) if samples < length else 0.0
         return torch.nn.functional.pad(fall[:samples], (0, max(0, samples - length)))
+
+
+def check_live(voice: Singer, options: ConvertOptions) -> None:
+    """Refuse what a voice cannot do live.
+
+    Raises:
+        VoiceError: It cannot do it at all.
+        LiveError: It would take too long.
+    """
+    check_options(voice, options)
+    if options.refine or options.only_refiner:
+        raise LiveError.no_refiner()
 
 
 class Ramp:

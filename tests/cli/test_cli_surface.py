@@ -194,7 +194,7 @@ def test_the_other_commands_take_the_forks_flags() -> None:
     ("argv", "message"),
     [
         (["infr"], "There is no command svc infr. Did you mean infer?"),
-        (["vc"], "svc vc is a command of so-vits-svc-fork, and not part of this version."),
+        (["onnx"], "svc onnx is a command of so-vits-svc-fork, and not part of this version."),
         (["infer", "x", "--sillence-db", "3"], "no flag --sillence-db. Did you mean --silence-db?"),
         (["infer", "x", "-q"], "svc infer has no flag -q."),
         (["infer", "my", "song.wav"], "svc infer does not know what 'song.wav' is for."),

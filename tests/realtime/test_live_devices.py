@@ -13,10 +13,10 @@ import torch
 from stand_ins import steady, whistler
 
 from sovits.errors import LiveError
-from sovits.realtime.cores import LiveSettings
 from sovits.realtime.device import choose_device
 from sovits.realtime.ring import FADE, InputRing, OutputRing
 from sovits.realtime.session import Devices, LiveSession
+from sovits.realtime.settings import LiveSettings
 from sovits.realtime.stream import LiveConverter
 from sovits.realtime.virtual import VirtualCard, VirtualDevice
 from sovits.types import Wave

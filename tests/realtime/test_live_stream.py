@@ -21,7 +21,7 @@ from sovits.errors import AudioError, LiveError, VoiceError
 from sovits.features.content import CONTENT
 from sovits.features.content.student import StudentContent, StudentEncoder
 from sovits.models.native import NativeSynthesizer
-from sovits.realtime.cores import LiveSettings
+from sovits.realtime.settings import LiveSettings
 from sovits.realtime.stream import LiveConverter
 from sovits.retrieval import Index
 from sovits.types import Pitch, Wave
@@ -198,8 +198,7 @@ def test_changes_do_not_click(data: st.DataObject) -> None:
 def test_changes_are_heard() -> None:
     plain = lived(LiveConverter(LIGHT, RATE, settings=OPEN), WAVE, [2048])
     for options in (
-        ConvertOptions(semitones=12),
-        ConvertOptions(speaker="2"),
+        ConvertOptions(semitones=12, speaker="2"),
         ConvertOptions(formants=3.0),
         ConvertOptions(seed=1),
         ConvertOptions(retrieval="unread", retrieval_ratio=0.7),
@@ -223,7 +222,7 @@ def test_what_a_voice_cannot_do_is_refused() -> None:
     with pytest.raises(AudioError, match="one channel"):
         live.push(torch.zeros(2, 100))
     with pytest.raises(LiveError, match="--chunk-seconds is 0, but must be between"):
-        LiveSettings(chunk_seconds=0.0)
+        LiveSettings(block_seconds=0.0)
 
 
 # Voices of others
@@ -336,3 +335,8 @@ def test_the_output_is_limited(gain: float) -> None:
         spectra = torch.fft.rfft(settled * torch.hann_window(len(settled))).abs()
         peak = int(spectra.argmax())
         assert float(spectra[3 * peak - 3 : 3 * peak + 4].max()) < 0.05 * float(spectra.max())
+
+
+def test_a_refiner_is_refused() -> None:
+    with pytest.raises(LiveError, match="refiner is too slow"):
+        LiveConverter(LIGHT, RATE, ConvertOptions(refine=0.5))
