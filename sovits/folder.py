@@ -91,7 +91,8 @@ def convert_files(
     """
     jobs = [FileJob(source, out, options, where) for source, out in pairs]
     files = [where.model, where.config, *files_of(options).values()]
-    ledger = Ledger(folder / LEDGER, (options, *map(_identity, files)))
+    settings = (with_absolute_paths(options), *map(_identity, files))
+    ledger = Ledger(folder / LEDGER, settings)
     left: list[FileJob] = []
     kept: list[FileJob] = []
     for job in jobs:
@@ -165,4 +166,4 @@ def _identity(path: Path | None) -> tuple[object, ...]:
         status = None if path is None else path.stat()
     except OSError:
         status = None
-    return (path, status and (status.st_size, status.st_mtime_ns))
+    return (path and path.absolute(), status and (status.st_size, status.st_mtime_ns))

@@ -66,7 +66,10 @@ class Cluster:
 
     def _join(self) -> None:
         try:
-            _knock(self.address)  # Ray itself would wait for minutes
+            somebody = _knock(self.address)  # where nobody is, Ray would wait for minutes
+        except OSError as error:
+            raise WorkerError.no_cluster(self.address, error) from error
+        try:
             self._ray.init(
                 address=self.address,
                 log_to_driver=False,
@@ -74,7 +77,8 @@ class Cluster:
                 namespace="sovits",
             )
         except Exception as error:  # of several kinds, Ray's own and others
-            raise WorkerError.no_cluster(self.address, error) from error
+            problem = WorkerError.not_admitted if somebody else WorkerError.no_cluster
+            raise problem(self.address, error) from error
 
     def begin(self, function: Callable[[Any], Any]) -> None:
         """Take note of what all jobs are done with, a function of a module."""
@@ -164,11 +168,13 @@ def own_version() -> str:
         return "without a version"
 
 
-def _knock(address: str) -> None:
-    """Fail if there is nothing at an address that names a machine and a port."""
+def _knock(address: str) -> bool:
+    """Return whether an address names a machine and a port; fail if nobody is there."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+        return True
+    return False
 
 
 def _load() -> Any:

@@ -148,6 +148,16 @@ def test_without_a_cluster_it_is_said_how_to_begin_one(monkeypatch: pytest.Monke
             Cluster(address)
 
 
+def test_a_cluster_that_lets_nobody_in_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_load", lambda: NoCluster(begun=False))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(
+            WorkerError, match=rf"at '{address}' does not let this machine in.*token"
+        ):
+            Cluster(address)
+
+
 def test_a_cluster_with_nothing_free_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
