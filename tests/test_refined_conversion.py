@@ -15,6 +15,8 @@ from stand_ins import AUDIO, CHANNELS, Singer, Whistle, steady, tone, whistler
 from torch import Tensor
 
 from sovits.audio.io import read, write
+from sovits.audio.loudness import frame_rms
+from sovits.audio.mel import VOCODER_MEL
 from sovits.config import AudioConfig, ConvertOptions, VoiceConfig
 from sovits.convert import convert, convert_file
 from sovits.errors import RefinerError
@@ -24,6 +26,7 @@ from sovits.models.noise import NoiseSource
 from sovits.models.unit2mel import Trained
 from sovits.refine import Refining, fit_together
 from sovits.types import F0, Mel, Wave
+from sovits.voice import load_voice
 
 RATE, HOP = AUDIO.sample_rate, AUDIO.hop_length
 MEL = replace(AUDIO, n_mels=128, mel_min=40.0, mel_max=12_000.0)
@@ -59,20 +62,23 @@ class Kept:
         return mel
 
 
+@dataclass
 class Tones:
     """A vocoder that sings a sine at the pitch, as loud as the mel."""
 
-    audio, reach = MEL, 1
+    audio: AudioConfig = MEL
+    reach: int = 1
 
     def synthesize(
         self, mel: Mel, f0: F0, *, phase: Tensor | None = None, noise: NoiseSource | None = None
     ) -> Wave:
         """Return `[1, frames * hop_length]`."""
         level = F.avg_pool1d(F.pad(mel.exp().sum(1), (1, 1)), 3, stride=1)
-        turns = frame_phases(f0, RATE, HOP, phase)[:, :-1, None]
-        steps = torch.arange(1, HOP + 1) / RATE
+        rate, hop = self.audio.sample_rate, self.audio.hop_length
+        turns = frame_phases(f0, rate, hop, phase)[:, :-1, None]
+        steps = torch.arange(1, hop + 1) / rate
         tone = torch.sin(2 * math.pi * (turns + f0[..., None] * steps)).flatten(1)
-        return (0.1 * level.repeat_interleave(HOP, 1) * tone).float()
+        return (0.1 * level.repeat_interleave(hop, 1) * tone).float()
 
 
 @dataclass
@@ -145,6 +151,31 @@ def test_a_voice_that_hears_no_loudness_is_refined_by_its_own() -> None:
     convert(voice, 0.1 * tone(1.0, RATE), RATE, ON)
     volume = voice.refiner.told[0][2]
     assert float(volume[0, 20:40].mean()) == pytest.approx(0.5 / math.sqrt(2), rel=0.05)
+
+
+def test_light_voices_are_refined_as_they_stream() -> None:
+    """Frames are told where they lie in the sound, in one run, however that is cut."""
+    voice = load_voice("heart")
+    refiner = Kept(VOCODER_MEL, content_channels=192, n_speakers=1)
+
+    def refining(options: ConvertOptions) -> Refining:
+        return fit_together(refiner, Tones(VOCODER_MEL), voice.config, mix_of(options, voice.row))
+
+    voice.refining = refining  # type: ignore[method-assign]
+    hop = VOCODER_MEL.hop_length
+    wave = torch.zeros(3 * 44_100)
+    wave[44_100 // 2 :] = tone(2.5, 44_100) * torch.linspace(0.1, 1, 5 * 44_100 // 2)
+    whole = convert(voice, wave, 44_100, ON)
+    assert whole.shape == wave.shape
+    (_, _, volume, _), asked = refiner.told[0], refiner.asked[0]
+    first = asked["noise"].start
+    expected = frame_rms(wave, hop)[first:]
+    frames = min(len(expected), volume.shape[1], 200)
+    torch.testing.assert_close(volume[0, :frames], expected[:frames], rtol=0, atol=1e-3)
+    refiner.told.clear()
+    cut = convert(voice, wave, 44_100, replace(ON, max_piece_seconds=1.0))
+    assert len(refiner.told) == 1
+    torch.testing.assert_close(cut, whole, rtol=0, atol=1e-4)
 
 
 def test_speakers_may_be_mixed() -> None:

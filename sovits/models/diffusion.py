@@ -79,7 +79,7 @@ class Diffusion:
             noise: Standard normal, of the same shape.
             k: 1 to `steps`, a number or one for each of the batch.
         """
-        alphas_bar = self.alphas_bar[torch.as_tensor(k).cpu() - 1].to(clean.device)
+        alphas_bar = self.alphas_bar[torch.as_tensor(k).cpu() - 1]
         alphas_bar = alphas_bar.reshape(-1, *[1] * (clean.dim() - 1))
         return alphas_bar.sqrt().to(clean) * clean + (1 - alphas_bar).sqrt().to(clean) * noise
 
