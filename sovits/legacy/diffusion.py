@@ -109,7 +109,7 @@ def _shape(path: Path, state: State) -> Unit2MelConfig:
         raise RefinerError.too_large(path, "a number of layers of", count, MAX_LAYERS)
     channels, bands = state[MARK].shape[:2]
     if bands != VOCODER_MEL.n_mels:
-        raise RefinerError.contradiction(path, "mel bands", bands, VOCODER_MEL.n_mels)
+        raise RefinerError.other("mel bands:", bands, "its vocoder", VOCODER_MEL.n_mels)
     speakers = state.get("spk_embed.weight")
     betas = state.get("decoder.betas")
     steps = 1000 if betas is None else betas.numel()

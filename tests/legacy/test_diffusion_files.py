@@ -135,7 +135,7 @@ def test_hostile_tensors_are_refused(tmp_path: Path) -> None:
         return lambda: load_refiner(rewritten(tmp_path, **changes))
 
     mark = "input_projection_weight"
-    refused(load(**{mark: torch.zeros(16, 80, 1)}), "mel bands is 80, but the settings say 128")
+    refused(load(**{mark: torch.zeros(16, 80, 1)}), "mel bands: 80, but its vocoder has 128")
     refused(load(**{mark: torch.zeros(16)}), "the settings say 'a matrix'")
     refused(load(**{mark: None}), "is no refiner of so-vits-svc 4.1: it holds aug_shift_embed")
     refused(load(**{mark: torch.zeros(1).expand(10**6, 128, 1)}), "numbers one by one")
