@@ -446,6 +446,11 @@ class OutputError(SovitsError):
         return cls(f"{out} lies in {source}, which is only read. Name another folder with -o.")
 
     @classmethod
+    def other_settings_there(cls, path: Path) -> Self:
+        """Settings of another voice are where those of a new one belong."""
+        return cls(f"{path} is there already, with other settings. Export into another folder.")
+
+    @classmethod
     def not_a_voice(cls, path: Path, suffix: str) -> Self:
         """A voice file must have the suffix by which it is known again."""
         return cls(f"{path} cannot be a voice file. End its name in {suffix}.")
@@ -837,6 +842,14 @@ class VoiceError(SovitsError):
         )
 
     @classmethod
+    def of_our_own(cls, kind: str, known: Iterable[str]) -> Self:
+        """A voice is to be written for other programs, which have no such network."""
+        return cls(
+            f"This voice is of type {kind}, which other programs do not know: only voices of type "
+            f"{_listed(known)} can be written as .pth. Export it as .safetensors."
+        )
+
+    @classmethod
     def other_settings(cls, one: str, other: str, key: str, a: object, b: object) -> Self:
         """Two voices have networks of which there is no mean."""
         return cls(
@@ -1083,14 +1096,6 @@ class DatasetError(SovitsError):
         return cls(
             f"No {what} could be made: all {count} files were left out, the first because "
             f"{first} Correct the files, and run this again."
-        )
-
-    @classmethod
-    def worker_killed(cls, n_jobs: int) -> Self:
-        """The system ended a process."""
-        return cls(
-            f"One of {n_jobs} processes was killed, most likely because memory ran out. "
-            "Run this again with fewer: --n-jobs 1."
         )
 
     @classmethod
@@ -1393,6 +1398,11 @@ class WorkerError(SovitsError):
             f"{out} was given up, as {tries} workers in turn were lost over it; of the last, "
             f"{reason}. Try it with fewer at once: --workers 1."
         )
+
+    @classmethod
+    def stopped(cls, reason: str) -> Self:
+        """A job failed without which there is no result."""
+        return cls(reason)
 
     @classmethod
     def none_begins(cls, tries: int, reason: str) -> Self:

@@ -133,7 +133,7 @@ def diagnose(
         inside = path.relative_to(folder)
         home = folder / inside.parts[0] if len(inside.parts) > 1 else folder
         by_speaker.setdefault(home, []).append(result)
-    patients = [_patient(home, found, goal) for home, found in sorted(by_speaker.items())]
+    patients = [speaker_of(home, found, goal) for home, found in sorted(by_speaker.items())]
     return Diagnosis(folder, goal, patients, sounds.skipped)
 
 
@@ -144,8 +144,14 @@ def _examine(job: _Job) -> Examined | Skipped:
         return Skipped(job.path, str(error))
 
 
-def _patient(home: Path, results: Sequence[Examined | Skipped], goal: Goal) -> Patient:
-    """Put together what is known of one speaker."""
+def speaker_of(home: Path, results: Sequence[Examined | Skipped], goal: Goal) -> Patient:
+    """Put together what is known of one speaker.
+
+    Args:
+        home: Folder of the speaker, which gives the name.
+        results: Recordings, and those that cannot be read.
+        goal: What the voice shall do.
+    """
     files = [result for result in results if isinstance(result, Examined)]
     name = os.fsencode(home.resolve().name).decode("utf-8", "replace")
     patient = Patient(name, home, files)
