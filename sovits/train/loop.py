@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sovits.errors import ConfigError, Interrupted
 from sovits.legacy.settings import read_config
 from sovits.train.base import BASE_FILE
 from sovits.train.batch_size import named_if_short
 from sovits.train.checkpoint import list_checkpoints
-from sovits.train.dataset import Crops
+from sovits.train.dataset import Batches, Crops
 from sovits.train.guard import Guard
 from sovits.train.interruption import Interruption, ignore_in_worker
 from sovits.train.lock import claimed
@@ -218,27 +218,48 @@ def _train(
         return training.save()
 
 
+class _Ahead(Dataset[Crops]):
+    """Batches by epoch and number, so that processes that load them need not begin anew."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, place: tuple[int, int]) -> Crops:
+        self.batches.epoch, number = place
+        return self.batches[number]
+
+
+def _places(epoch: int, position: int, batches: int, epochs: int) -> Iterator[tuple[int, int]]:
+    """Yield the epoch and number of each batch from here on."""
+    while epoch < epochs:
+        yield from ((epoch, number) for number in range(position, batches))
+        epoch, position = epoch + 1, 0
+
+
 def _steps(training: Training) -> Generator[tuple[Crops, bool]]:
     """Yield batches from where the training stands to the last epoch, with the rates set."""
     trainee, batches, train = training.trainee, training.batches, training.config.train
+    fabric = training.team.fabric
+    loader = DataLoader(
+        _Ahead(batches),
+        batch_size=None,
+        sampler=_places(trainee.epoch, trainee.position, len(batches), train.epochs),
+        num_workers=train.num_workers,
+        worker_init_fn=ignore_in_worker,
+        # A generator of its own: the loader must not draw from the one that is resumed.
+        generator=torch.Generator(),
+        # Else the device would have to be waited for in each step.
+        pin_memory=fabric.device.type == "cuda",
+    )
+    ahead = iter(loader)
     while trainee.epoch < train.epochs:
-        batches.epoch = trainee.epoch
         rate = train.learning_rate * train.lr_decay**trainee.epoch
         for optimizer in (trainee.generator_optimizer, trainee.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        loader = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(trainee.position, len(batches)),
-            num_workers=train.num_workers,
-            worker_init_fn=ignore_in_worker,
-            # A generator of its own: the loader must not draw from the one that is resumed.
-            generator=torch.Generator(),
-        )
-        for crops in loader:
+        for _ in range(trainee.position, len(batches)):
             group_done = (trainee.step + 1) % train.accumulate == 0
-            yield training.team.fabric.to_device(crops), group_done
+            yield fabric.to_device(next(ahead)), group_done
         trainee.epoch, trainee.position = trainee.epoch + 1, 0
 
 
