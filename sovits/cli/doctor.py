@@ -38,7 +38,7 @@ class Doctor:
     """Print all that was measured, as JSON."""
     report: Annotated[Path | None, arg(metavar="PATH")] = None
     """Page to write (HTML)."""
-    n_jobs: Annotated[int, arg(aliases=("-n",))] = -1
+    n_jobs: Annotated[int, arg(aliases=("-n", "--workers"))] = -1
     """Processes; -1 for as many as cores and memory allow."""
 
     def run(self) -> int:

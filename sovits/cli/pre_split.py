@@ -20,7 +20,7 @@ class PreSplit:
     """Recordings, in any folders."""
     output_dir: Annotated[Path, arg(aliases=("-o",))] = Path("dataset_raw")
     """Where the pieces go, in the same folders."""
-    n_jobs: Annotated[int, arg(aliases=("-n",))] = -1
+    n_jobs: Annotated[int, arg(aliases=("-n", "--workers"))] = -1
     """Processes; -1 for as many as cores and memory allow."""
     max_length: Annotated[float, arg(aliases=("-l",))] = 15.0
     """Longest piece (s)."""

@@ -23,9 +23,9 @@ def processes(workers: int | None, bytes_each: int, device: str = "cpu") -> Proc
         import torch
 
         gpus = torch.cuda.device_count()
-    fitting = default_workers(bytes_each) if device == "cpu" else max(1, gpus)
-    size = fitting if workers is None else workers
-    return Processes(size, threads=max(1, _cores() // size), gpus=gpus)
+    if workers is None:
+        workers = default_workers(bytes_each) if device == "cpu" else max(1, gpus)
+    return Processes(workers, threads=max(1, _cores() // workers), gpus=gpus)
 
 
 def default_workers(bytes_each: int) -> int:

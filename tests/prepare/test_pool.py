@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sovits.errors import AudioError, DatasetError
+from sovits.errors import AudioError, WorkerError
 from sovits.prepare import pool
+from sovits.workers import size
 
 
 def describe(number: int) -> tuple[int, str, bool]:
@@ -23,13 +24,14 @@ def fail(number: int) -> int:
     return number
 
 
-def die(_number: int) -> int:
+def die(_job: object) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
 
 def test_results_come_in_order_with_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr(size, "_cores", lambda: 2)
     seen: list[tuple[int, int]] = []
     results = pool.run(describe, range(5), 2, lambda *at: seen.append(at))
     assert results == [(i * i, "1", True) for i in range(5)]
@@ -46,21 +48,6 @@ def test_errors_keep_their_type_across_processes() -> None:
         pool.run(fail, [0, 1], 2, None)
 
 
-def test_a_killed_process_is_an_error_and_not_a_wait_for_ever() -> None:
-    with pytest.raises(DatasetError, match=r"One of 2 processes was killed.*--n-jobs 1"):
-        pool.run(die, [0, 1], 2, None)
-
-
-def test_memory_bounds_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_cores", lambda: 16)
-    monkeypatch.setattr(pool, "_free_memory", lambda: 5 << 30)
-    assert pool.default_jobs(2 << 30) == 2
-    assert pool.default_jobs(64 << 30) == 1
-    monkeypatch.setattr(pool, "_free_memory", lambda: None)
-    assert pool.default_jobs(2 << 30) == 4
-
-
-def test_this_machine_has_cores_and_memory() -> None:
-    assert 1 <= pool._cores() <= (os.cpu_count() or 1)
-    free = pool._free_memory()
-    assert free is None or free > 0
+def test_what_kills_every_process_is_an_error_and_not_a_wait_for_ever() -> None:
+    with pytest.raises(WorkerError, match=r"song\.wav was given up, as 3 workers.*--workers 1"):
+        pool.run(die, [(0, Path("song.wav")), (1, Path("song.wav"))], 2, None)
