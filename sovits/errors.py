@@ -174,6 +174,19 @@ class ConfigError(SovitsError):
         )
 
     @classmethod
+    def no_prompts(cls, language: str, known: Iterable[str]) -> Self:
+        """There is nothing to read in this language."""
+        return cls(
+            f"There are no sentences to read in {_short(language)}. {_nearest(language, known)} "
+            "Or give a text file of your own with --text, a sentence in each line."
+        )
+
+    @classmethod
+    def no_text(cls, path: Path) -> Self:
+        """A text to read cannot be read, or says nothing."""
+        return cls(f"{path} holds no sentences to read. It must be text (UTF-8), one in each line.")
+
+    @classmethod
     def unknown_key(cls, key: str, known: Iterable[str]) -> Self:
         """`key` is not a setting; name the nearest one that is."""
         return cls(f"There is no setting {key}. {_nearest(key.rpartition('.')[2], known)}")
