@@ -184,7 +184,8 @@ def pesq(wave: Tensor, copy: Tensor) -> float | None:
     except ImportError:
         return None
     heard = [resample(x, RATE, 16_000).numpy() for x in (wave, copy)]
-    return float(package.pesq(16_000, *heard, "wb"))
+    found = package.pesq(16_000, *heard, "wb", on_error=package.PesqError.RETURN_VALUES)
+    return float(found) if found > 0 else None  # below 0 it has found no speech
 
 
 def copies(vocoder: Vocoder, sources: list[Path], seconds: float) -> list[str]:
