@@ -12,7 +12,7 @@ import argparse
 import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -82,6 +82,11 @@ def options(command: str) -> list[Option]:
     """Return the flags of `svc COMMAND`, in the order in which its help has them."""
     kind = COMMANDS[command]
     assert isinstance(kind, type)
+    return _options(kind)
+
+
+def _options(kind: type) -> list[Option]:
+    """Return the flags of a dataclass, and of those inside it."""
     found: list[Option] = []
     docs, hints = field_docs(kind), get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -92,6 +97,8 @@ def options(command: str) -> list[Option]:
         if want is ConvertOptions:
             taken = inspect.signature(arg.constructor_factory()).parameters
             found += [_conversion(x) for x in fields(ConvertOptions) if x.name in taken]
+        elif is_dataclass(want) and isinstance(want, type):
+            found += _options(want)
         elif any("POSITIONAL" in repr(note).upper() for note in notes):
             found.append(Option([arg.metavar], "", _default(field), docs[field.name]))
         else:
