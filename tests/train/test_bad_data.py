@@ -15,6 +15,7 @@ from test_checkpoints import files_of_at_most
 from test_resume import contents, same, train
 from toy_training import light_config, make_features, set_toy, toy, toy_config, toy_dataset
 
+from sovits.cli import main
 from sovits.errors import DatasetError, OutputError, TrainingError
 from sovits.train import fit
 from sovits.train.batch_size import MOST_ON_CPU, find_batch_size, named_if_short
@@ -244,6 +245,26 @@ def test_a_memory_that_runs_out_names_what_to_try(size: int) -> None:
             raise error
     with pytest.raises(RuntimeError, match="a bug"), named_if_short(size, device):
         raise RuntimeError("a bug")
+
+
+def test_a_gpu_that_is_too_small_ends_a_training_with_the_batch_size_to_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    config = toy(tmp_path, name_by_step=True, eval_interval=1)
+    train(config, model, 1)
+    before = contents(model)
+
+    def run_out(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr("sovits.train.loop.train_step", run_out)
+    assert main(["train", "-c", str(config), "-m", str(model), "-d", "cpu"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "svc: Memory of cpu ran out in a step of 2 clips. Set train.batch_size to 1, or to auto, "
+        "and train again: it goes on from the last checkpoint."
+    )
+    assert same(before, contents(model))
 
 
 def test_a_disk_that_is_full_for_a_while_costs_nothing(
