@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Protocol
 
@@ -16,13 +17,13 @@ from sovits.ends import Listener, WaveSound
 from sovits.features.content.student import StudentContent
 from sovits.features.pitch import PitchExtractor, load_pitch_extractor
 from sovits.models.native import NativeSynthesizer
+from sovits.realtime.pitch import load_live_pitch
 from sovits.realtime.settings import LiveSettings
 from sovits.stages import FLOOR, Singer, Streams, Windows
 from sovits.types import Pitch, Wave
 
 LEVEL_SECONDS = 10.0  # whose loudest tell how loud the voice is
 QUIETEST = -50.0  # level below which a microphone is not raised for pitch methods (dBFS)
-PITCH_SECONDS = 0.35  # of the past that pitch methods hear
 STREAM_STEP = 2  # frames of content come in pairs
 DRIFT_COST = 0.02  # of correlation that one search width of displacement has to gain
 
@@ -101,7 +102,7 @@ class LightCore:
     ) -> None:
         self.rate, self.hop = voice.config.audio.sample_rate, voice.config.audio.hop_length
         self.chunk = chunk
-        self.pitch = load_pitch_extractor(options.f0_method, device=voice.device)
+        self.pitch, seconds = load_live_pitch(options.f0_method, voice.device)
         silent = Listener(WaveSound(torch.zeros(1, 0), self.rate), self.rate, 0, lambda x: x, 1)
         self.stage = Streams(voice, options, partial(find, self.pitch, 0.0), silent, networks)
         self.stream = self.stage.begun(0)
@@ -111,7 +112,7 @@ class LightCore:
             self.after -= self.hop  # of a pair, the frame that waits is not the last one
         self.latency = (chunk + ahead) * self.hop + self.after
         self.lead = self.latency - chunk * self.hop
-        self.before = round(PITCH_SECONDS * self.rate / self.hop)
+        self.before = math.ceil(seconds * self.rate / self.hop)
         self.heard, self.level = Heard(), RunningLevel(self.rate)
         self.done = self.fed = 0  # frames whose pitch is known, samples that the stream has heard
         self.change(options)

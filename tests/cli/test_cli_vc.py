@@ -68,6 +68,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualCard]:
     there = VirtualCard(both)
     monkeypatch.setattr("sovits.cli.vc.sound_card", lambda: there)
     monkeypatch.setattr("sovits.realtime.cores.load_pitch_extractor", steady())
+    monkeypatch.setattr("sovits.realtime.pitch.load_pitch_extractor", steady())
     voice = whistler()
     voice.remarks = ["A remark."]
     monkeypatch.setattr("sovits.voice.load_voice", lambda *_, **__: voice)

@@ -27,6 +27,7 @@ BLOCK = 0.02
 @pytest.fixture(autouse=True)
 def _known_pitch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sovits.realtime.cores.load_pitch_extractor", steady())
+    monkeypatch.setattr("sovits.realtime.pitch.load_pitch_extractor", steady())
 
 
 class Late(LiveConverter):
