@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	@$(PY) examples/demo.py
 
 test: $(VENV)/installed
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .

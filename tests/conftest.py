@@ -6,10 +6,12 @@ Also notes every message of `sovits.errors` that a test produces; see `test_erro
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +38,9 @@ def _seed() -> None:
 
 PRODUCED: dict[str, list[str]] = {}
 """What each message said so far, by `Class.method`."""
-DESELECTED: list[pytest.Item] = []
+PARTIAL: list[str] = []
+"""What was left out; nothing if the whole suite runs."""
+WRONG: list[str] = []
 
 
 def messages() -> Iterator[tuple[type, str, MethodType]]:
@@ -65,30 +69,58 @@ for message in list(messages()):
     _note(*message)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make a marker known."""
-    config.addinivalue_line("markers", "whole_suite: judges what all other tests did")
-
-
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember that not all tests run."""
-    DESELECTED.extend(items)
+    PARTIAL.extend(item.nodeid for item in items)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put what judges the whole suite at its end, and leave it out where only a part runs."""
-    last = [item for item in items if item.get_closest_marker("whole_suite")]
-    items[:] = [item for item in items if item not in last] + last
-    here = Path(__file__).parent
-    missing = set(here.rglob("test_*.py")) - {item.path for item in items}
-    parts = missing or any("::" in arg for arg in config.args)
-    for item in last:
-        item.add_marker(pytest.mark.skipif(bool(parts), reason="only a part of the suite runs"))
+    """Remember which files are left out, and tests of files of which only a part runs."""
+    missing = set(Path(__file__).parent.rglob("test_*.py")) - {item.path for item in items}
+    PARTIAL.extend(sorted(map(str, missing)))
+    PARTIAL.extend(arg for arg in config.args if "::" in arg)
 
 
-@pytest.fixture
-def produced() -> dict[str, list[str]]:
-    """Return what each message said in all tests so far."""
-    if DESELECTED:
-        pytest.skip("only a part of the suite runs")
-    return PRODUCED
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker of pytest-xdist has noted; one that died has told nothing."""
+    told = getattr(node, "workeroutput", {})
+    for name, made in told.get("produced", {}).items():
+        PRODUCED.setdefault(name, []).extend(made)
+    PARTIAL.extend(told.get("partial", ["a worker died"]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Judge what all tests did, where all of them ran and none failed."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output |= {"produced": PRODUCED, "partial": PARTIAL}
+    elif not PARTIAL and exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
+        WRONG.extend(wrong_messages(PRODUCED))
+        if WRONG:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which messages are wrong."""
+    if WRONG:
+        terminalreporter.section("messages of sovits.errors")
+        for line in WRONG:
+            terminalreporter.write_line(line)
+
+
+def wrong_messages(produced: dict[str, list[str]]) -> list[str]:
+    """Return what is wrong: messages that no test produced, or that are not one line."""
+    never = [f"{name}: produced by no test" for name, made in sorted(produced.items()) if not made]
+    unlike = [
+        f"{name}: not one line of whole sentences: {message[:200]!r}"
+        for name, made in sorted(produced.items())
+        for message in made
+        if len(message.splitlines()) != 1
+        or not message.endswith((".", "?"))
+        # Two full stops, but for three, and for folders that a message names.
+        or re.search(r"[^./]\.\.(?![./])", message)
+        or len(message) >= 2000
+    ]
+    return never + unlike

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import pickle
-import re
 from pathlib import Path
 
 import pytest
-from conftest import messages
+from conftest import PRODUCED, messages, wrong_messages
 
 import sovits
 from sovits.errors import MOST_NAMES, AudioError, SovitsError, UsageError, VoiceError
@@ -16,24 +15,14 @@ from sovits.errors import MOST_NAMES, AudioError, SovitsError, UsageError, Voice
 KINDS = {kind.__name__ for kind, _, _ in messages()}
 
 
-@pytest.mark.whole_suite
-def test_every_message_is_produced_by_some_test(produced: dict[str, list[str]]) -> None:
-    assert sorted(name for name, made in produced.items() if not made) == []
-
-
-@pytest.mark.whole_suite
-def test_every_message_is_one_line_of_whole_sentences(produced: dict[str, list[str]]) -> None:
-    wrong = [
-        (name, message[:200])
-        for name, made in produced.items()
-        for message in made
-        if len(message.splitlines()) != 1
-        or not message.endswith((".", "?"))
-        # Two full stops, but for three, and for folders that a message names.
-        or re.search(r"[^./]\.\.(?![./])", message)
-        or len(message) >= 2000
-    ]
-    assert wrong == []
+def test_messages_that_are_wrong_fail_the_whole_suite() -> None:
+    """`conftest.py` judges all that the tests have produced, at their end."""
+    good = ["a.wav is empty. Give another.", "Is it ../a...?"]
+    assert wrong_messages({"A.good": good}) == []
+    for bad in ("two\nlines.", "no stop", "two stops..", "long " * 400 + "."):
+        assert len(wrong_messages({"A.good": good, "A.bad": [bad]})) == 1
+    assert wrong_messages({"A.never": []}) == ["A.never: produced by no test"]
+    assert {f"{kind.__name__}.{name}" for kind, name, _ in messages()} == set(PRODUCED)
 
 
 def test_errors_are_made_in_one_place() -> None:
