@@ -109,6 +109,11 @@ class UsageError(SovitsError):
         )
 
     @classmethod
+    def base_and_scratch(cls) -> Self:
+        """Two ways to begin are asked for."""
+        return cls("--base and --from-scratch are two ways to begin. Leave one of them out.")
+
+    @classmethod
     def no_page(cls) -> Self:
         """The graphical page is not made yet."""
         return cls(
@@ -1045,6 +1050,11 @@ class DatasetError(SovitsError):
         return cls(f"{folder} holds {found}. Put recordings (wav, flac, mp3, m4a, ...) into it.")
 
     @classmethod
+    def nobody_heard(cls, folder: Path) -> Self:
+        """No recording holds a voice."""
+        return cls(f"Nobody is heard in {folder} for as long as a second. Check the recordings.")
+
+    @classmethod
     def nothing_usable(cls, folder: Path, reasons: list[str]) -> Self:
         """All that could be made of recordings is of no use."""
         first = f" (the first because of {reasons[0].rstrip('.')})" if reasons else ""
@@ -1197,6 +1207,47 @@ class TrainingError(SovitsError):
         return cls(
             f"Training diverged at step {step}: {bad}. The last checkpoint is sound; lower "
             "learning_rate, or use precision fp32."
+        )
+
+    @classmethod
+    def no_pair(cls, name: str, known: Iterable[str]) -> Self:
+        """There is nothing to begin with."""
+        return cls(
+            f"{_short(name)} is no base to begin with. Name a G_*.pth with its D_*.pth beside it, a "
+            "folder of such, a .safetensors base, hub:OWNER/REPO/G_0.pth, or one of: "
+            f"{_listed(known)}."
+        )
+
+    @classmethod
+    def other_base(cls, path: Path) -> Self:
+        """Another base is there already."""
+        return cls(
+            f"{path} is there already, and is another base. Delete it and its pair, or train in "
+            "another folder with -m."
+        )
+
+    @classmethod
+    def base_unfit(cls, path: Path) -> Self:
+        """A base was made for other settings."""
+        return cls(
+            f"{path} is no base for this configuration: it was made for another type, content "
+            "encoder or rate. Run svc pre-config with those, or leave --base out."
+        )
+
+    @classmethod
+    def base_unreachable(cls, repo: str, file: str, because: str) -> Self:
+        """The hub does not give a base."""
+        return cls(
+            f"{file} of {repo} cannot be fetched from the Hugging Face hub ({because}). Check the "
+            "name and the network; the same command goes on where the download broke off."
+        )
+
+    @classmethod
+    def base_damaged(cls, path: Path, stated: str) -> Self:
+        """A base is not what the hub says that it is."""
+        return cls(
+            f"{path} is damaged: its SHA-256 is not {stated}, as the hub states. Delete it, and "
+            "run the same command again."
         )
 
     @classmethod

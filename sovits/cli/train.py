@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +19,8 @@ from tyro.conf import arg
 
 from sovits.cli.models import CONFIG, LOGS
 from sovits.cli.progress import counter, tell, training_lines
-from sovits.errors import ConfigError, Interrupted, UsageError
+from sovits.errors import ConfigError, Interrupted, TrainingError, UsageError
+from sovits.hub import NATIVE
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """What tells a process in its environment that it is not the first."""
@@ -48,6 +49,8 @@ class Train:
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
     devices: Annotated[int | None, arg(metavar="N")] = None
     """Devices to train on, a process each; 1, or as many as torchrun or srun has begun."""
+    base: Annotated[str | None, arg(metavar="BASE")] = None
+    """What a new training begins with: G_*.pth (with its D_*.pth), a folder, a name; or hub:..."""
     from_scratch: bool = False
     """Begin a new training with random weights, even if there is a bundled base for it."""
 
@@ -60,6 +63,8 @@ class Train:
         if self.devices is not None and self.devices < 1:
             raise ConfigError.wrong_value("--devices", self.devices, "at least 1")
         seconds = None if self.max_time is None else seconds_of(self.max_time)
+        if self.base is not None and self.from_scratch:
+            raise UsageError.base_and_scratch()
         needed = ("lightning_fabric", *(["tensorboard"] if self.tensorboard else []))
         for package in needed:
             if find_spec(package) is None:
@@ -76,6 +81,7 @@ class Train:
                 _tensorboard(self.model_path) if board else nullcontext(),
                 training_lines() as told,
             ):
+                begun_with = self._base(told.on_log, places=first)
                 fit(
                     self.config_path,
                     self.model_path,
@@ -89,12 +95,31 @@ class Train:
                     mend=self._mend,
                     on_log=told.on_log,
                     on_progress=told.on_progress,
+                    **begun_with,
                 )
         except Interrupted as end:  # it has said where the training is saved
             return end.status
         if first:
             print(self.model_path)
         return 0
+
+    def _base(self, on_log: Callable[[str], None], *, places: bool) -> dict[str, Path]:
+        """Put a pair of others where training looks for it; return a base of our own for it."""
+        from sovits.train.base import fits
+        from sovits.train.pairs import place_pair
+
+        if self.base is None:
+            return {}
+        path = Path(self.base)
+        if path.suffix != NATIVE or not path.is_file():
+            if places:
+                place_pair(self.base, self.model_path, on_log)
+            return {}
+        from sovits.legacy.settings import read_config
+
+        if not fits(read_config(self.config_path)[0], path):
+            raise TrainingError.base_unfit(path)
+        return {"base": path}
 
     def _mend(self, clips: Sequence[Path]) -> None:
         """Make the features of clips again, with the settings of the others."""

@@ -46,7 +46,10 @@ def begin_from_base(trainee: Trainee, path: Path, on_log: Callable[[str], None])
             held[TABLE] = held[TABLE].mean(0, keepdim=True).expand_as(own[TABLE])
         fitting = {key: value for key, value in held.items() if own[key].shape == value.shape}
         network.load_state_dict(fitting, strict=False)
-        on_log(f"Starting from {path.name}: {len(fitting)} of {len(own)} tensors of the {name}.")
+        told = f"{len(fitting)} of {len(own)} tensors of the {name}"
+        if new := sorted(own.keys() - fitting.keys()):
+            told += f"; new: {', '.join(new[:5])}" + (" ..." if len(new) > 5 else "")
+        on_log(f"Starting from {path.name}: {told}.")
     trainee.begin_average()
 
 
