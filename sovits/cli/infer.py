@@ -39,10 +39,10 @@ class Infer:
     """Settings of a G_*.pth; config.json beside it if not given."""
     recursive: Annotated[bool, arg(aliases=("-re",))] = False
     """Convert every sound in the folder INPUT and its subfolders."""
-    workers: Annotated[str, arg(metavar="N|auto")] = "1"
+    workers: Annotated[str, arg(metavar="N")] = "1"
     """Processes for -re, or actors with --ray; auto: as many as cores, memory or GPUs allow."""
-    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
-    """With -re, work on the machines of this Ray cluster; auto: the one that this machine is in."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """With -re, work on the machines of a Ray cluster, HOST:6379; auto: the one of this machine."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
     shallow_diffusion: Annotated[bool, arg(aliases=("-shd",))] = False

@@ -23,7 +23,7 @@ class PreHubert:
     """Clips, in one folder per speaker."""
     config_path: Annotated[Path, arg(aliases=("-c",))] = CONFIG
     """Configuration that says which content encoder."""
-    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N|auto")] = "auto"
+    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N")] = "auto"
     """Processes, or actors with --ray; auto or -1: as many as cores and memory, or GPUs, allow."""
     force_rebuild: Annotated[bool, arg(aliases=("-f",))] = False
     """Make again what is there already. -nf: do not."""
@@ -31,8 +31,8 @@ class PreHubert:
     """How pitch is found: swift, crepe, crepe-tiny, fcpe, rmvpe, harvest, dio or pm."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """Where networks compute: auto, cpu, cuda, cuda:1, mps."""
-    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
-    """Work on the machines of this Ray cluster; auto is the one that this machine is in."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Work on the machines of a Ray cluster, HOST:6379; auto: the one of this machine."""
 
     def run(self) -> int:
         """Write the features; return 1 if a clip has none."""

@@ -23,7 +23,7 @@ class PreResample:
     """Where the clips go."""
     sampling_rate: Annotated[int, arg(aliases=("-s",))] = 44_100
     """Rate of the clips (Hz)."""
-    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N|auto")] = "auto"
+    workers: Annotated[str, arg(aliases=("-n", "--n-jobs"), metavar="N")] = "auto"
     """Processes, or actors with --ray; auto or -1: as many as cores and memory allow."""
     top_db: Annotated[float, arg(aliases=("-d",))] = 30.0
     """Level below the loudest frame under which the ends are silence (dB)."""
@@ -31,8 +31,8 @@ class PreResample:
     """Length of the frames whose level is measured (s)."""
     hop_seconds: Annotated[float, arg(aliases=("-ho", "-hop"))] = 0.0125
     """Time from one such frame to the next (s)."""
-    ray: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
-    """Work on the machines of this Ray cluster; auto is the one that this machine is in."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Work on the machines of a Ray cluster, HOST:6379; auto: the one of this machine."""
 
     def run(self) -> int:
         """Write the clips; return 1 if a recording could not be read."""
