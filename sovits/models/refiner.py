@@ -32,7 +32,7 @@ from sovits.types import F0, Content, Mel, Shares, Speaker, Volume
 CENTRE, SPAN = -5.0, 3.0  # of what the network reads and writes (natural log)
 LOWEST = (math.log(FLOOR) - CENTRE) / SPAN  # the same of silence
 WAVES = 32  # sines, and as many cosines, by which a number is told
-FASTEST = 1000.0  # of these (radians)
+FASTEST = 50.0  # of these (radians)
 STRENGTH = 0.5  # with which is refined if nobody says
 MOST_STEPS = 20  # evaluations
 SAMPLERS = ("auto", "euler")
@@ -216,6 +216,7 @@ def flow_loss(
     strength: Tensor,
     time: Tensor,
     noise: Tensor,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Return the mean squared error of the velocity, over frames that are no padding.
 
@@ -228,6 +229,7 @@ def flow_loss(
         strength: Share of noise at the beginning of the way, `[batch]`.
         time: Where on the way, `[batch]`.
         noise: Standard normal, `[batch, bands, frames]`.
+        weight: How much each clip counts, `[batch]`; all alike if not given.
     """
     s, t = strength[:, None, None], time[:, None, None]
     begin = s * noise + (1 - s) * (made.float() - CENTRE) / SPAN
@@ -235,6 +237,8 @@ def flow_loss(
     place = ((1 - t) * begin + t * end).transpose(1, 2)
     found = network(place, time, strength, network.known(told)).float()
     error = (found - (end - begin).transpose(1, 2)).square().mean(-1, keepdim=True).transpose(1, 2)
+    if weight is not None:
+        error = error * weight[:, None, None]
     loss: Tensor = (error * mask).sum() / mask.sum()
     return loss
 

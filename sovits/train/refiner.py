@@ -28,7 +28,7 @@ from sovits.train.extra import Nobody, Verdict, fit_extra
 from sovits.train.guard import Guard
 from sovits.train.log import OnProgress
 from sovits.train.loop import Outcome
-from sovits.train.pairs import PairBatch, Pairs, make_pairs, mel_of
+from sovits.train.own_mels import PairBatch, Pairs, make_pairs, mel_of
 from sovits.train.step import Trainee
 from sovits.voice import Voice, load_voice
 
@@ -39,6 +39,7 @@ BATCH = 16  # crops a step
 RATE = 5e-4
 DECAY = 0.999  # of the average of the weights
 MOST_GRADIENT = 1.0
+LITTLE = 0.2  # strength from which a clip counts less
 JUDGED = 12  # crops that an evaluation hears
 STRENGTHS = (0.1, 0.2, 0.35, 0.5)
 """What an evaluation tries; the best is what the refiner refines with if nobody says."""
@@ -94,6 +95,8 @@ class RefinerTraining:
         drawn = torch.Generator().manual_seed(self.train.seed * 1_000_003 + number)
         size = len(batch.made)
         strength, time = (torch.rand(size, generator=drawn).to(self.device) for _ in range(2))
+        # What is used most is little noise, where velocities are small and count for little.
+        strength = strength.square()
         noise = torch.randn(batch.made.shape, generator=drawn).to(self.device)
         with self.arithmetic:
             loss = flow_loss(
@@ -105,6 +108,7 @@ class RefinerTraining:
                 strength=strength,
                 time=time,
                 noise=noise,
+                weight=1 / (LITTLE + strength),
             )
         terms = {"flow": loss}
         self.guard.check(number, terms)

@@ -28,7 +28,7 @@ from sovits.train.dataset import Batches, Recording, list_recordings
 from sovits.train.extra import Verdict, fit_extra
 from sovits.train.log import OnProgress
 from sovits.train.loop import Outcome
-from sovits.train.pairs import mel_of
+from sovits.train.own_mels import mel_of
 from sovits.train.step import Objective, Trainee, train_step
 from sovits.train.team import make_fabric
 

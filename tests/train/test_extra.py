@@ -31,7 +31,7 @@ from sovits.train import fit
 from sovits.train.checkpoint import list_checkpoints
 from sovits.train.dataset import list_recordings
 from sovits.train.extra import Best
-from sovits.train.pairs import Pairs, louder, make_pairs, mel_of, worse
+from sovits.train.own_mels import Pairs, louder, make_pairs, mel_of, worse
 from sovits.train.refiner import fit_refiner
 from sovits.train.vocoder import fit_vocoder
 from sovits.voice import load_voice, save_voice
