@@ -1359,6 +1359,14 @@ class SeparationError(SovitsError):
         )
 
     @classmethod
+    def package_fails(cls, model: str, reason: object) -> Self:
+        """Another package cannot fetch or run a model."""
+        return cls(
+            f"audio-separator could not separate with {model} ({_short(str(reason))}). Check the "
+            "network, or take another --model: spleeter-2stems needs none."
+        )
+
+    @classmethod
     def too_many_channels(cls, path: Path, channels: int) -> Self:
         """A cover is made of mono or stereo."""
         return cls(

@@ -11,17 +11,20 @@ from typing import Protocol, cast
 from tyro.extras import subcommand_cli_from_dict
 
 from sovits.cli.clean import Clean
-from sovits.cli.doctor import Doctor
 from sovits.cli.cover import Cover
+from sovits.cli.doctor import Doctor
 from sovits.cli.evaluate import Evaluate
 from sovits.cli.export import Export
 from sovits.cli.infer import Infer
 from sovits.cli.mix import Mix
+from sovits.cli.pre_classify import PreClassify
 from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
+from sovits.cli.pre_sd import PreSd
 from sovits.cli.pre_split import PreSplit
 from sovits.cli.prepare import Prepare
+from sovits.cli.record import Record
 from sovits.cli.separate import Separate
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
@@ -45,7 +48,10 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "vc": Vc,
     "prepare": Prepare,
     "doctor": Doctor,
+    "record": Record,
     "pre-split": PreSplit,
+    "pre-sd": PreSd,
+    "pre-classify": PreClassify,
     "pre-resample": PreResample,
     "pre-config": PreConfig,
     "pre-hubert": PreHubert,
@@ -64,7 +70,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 }
 """Every command by the name that is typed."""
 
-ELSEWHERE = frozenset({"gui", "onnx", "pre-sd", "pre-classify"})
+ELSEWHERE = frozenset({"gui", "onnx"})
 """Commands of so-vits-svc-fork that are not here."""
 
 # Short ways to say no, as the fork has them; what is said no to has its long name.
@@ -73,6 +79,7 @@ NEGATIONS = {
     "vc": {"-na": "--no-auto-predict-f0", "-npo": "--no-passthrough-original"},
     "evaluate": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "pre-hubert": {"-nf": "--no-force-rebuild"},
+    "pre-classify": {"-nc": "--no-create-new"},
     "train": {"-nt": "--no-tensorboard"},
     "train-cluster": {"-nm": "--no-minibatch", "-np": "--no-partial-fit"},
 }
