@@ -143,7 +143,13 @@ class Conversion:
         wanted = round(sound.frames * self.output_rate / sound.sample_rate)
         side = Side(sound, self.output_rate) if self.keeps_side else None
         out = Output((self.rate, self.output_rate), self.streams, wanted, write, side)
-        refinement = self._refinement(out.push)
+
+        def push(wave: Wave) -> None:
+            out.push(wave)
+            # Refining comes last, and takes longest.
+            progress(min(1.0, out.done / max(1, wanted)))
+
+        refinement = self._refinement(push)
         joined = out.push if refinement is None else refinement.push
         joiner = Joiner(total, round(EDGE_SECONDS * self.rate), joined, channels=self.streams)
         levels = self._levels()
@@ -156,7 +162,8 @@ class Conversion:
             stage.tell = None if refinement is None else refinement.tell
             for piece, (begin, wave) in zip(pieces, stage.converted(pieces), strict=True):
                 joiner.add(begin, wave)
-                progress(piece.stop / total)
+                if refinement is None:
+                    progress(piece.stop / total)
         joiner.finish()
         if refinement is not None:
             refinement.finish()

@@ -210,8 +210,11 @@ def test_channels_are_refined_each_by_itself() -> None:
 def test_a_seed_gives_the_same_file_and_ctrl_c_leaves_none(tmp_path: Path) -> None:
     source, out, again = (tmp_path / name for name in ("in.wav", "out.wav", "again.wav"))
     write(source, tone(2.0, RATE)[None], RATE)
+    shares: list[float] = []
     for path in (out, again):
-        convert_file(singer(), source, path, ON)
+        convert_file(singer(), source, path, ON, on_progress=shares.append)
+    assert shares == sorted(shares[: len(shares) // 2]) * 2
+    assert shares[-1] == 1.0
     assert out.read_bytes() == again.read_bytes()
     assert read(out)[0].shape == (1, 2 * RATE)
 

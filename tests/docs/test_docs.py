@@ -213,7 +213,9 @@ def test_the_layers_are_those_that_are_checked() -> None:
         if contract["type"] == "layers"
     )
     assert [layer.replace("sovits.", "") for layer in layers] == next(
-        block.split("\n")[:-1] for block in blocks(ARCHITECTURE, "") if "retrieval\n" in block
+        block.split("\n")[:-1]
+        for block in blocks(ARCHITECTURE, "")
+        if "\nmodels | features\n" in block
     )
 
 
