@@ -13,6 +13,7 @@ from reference_cases import AUDIO, random_weights
 from sovits.audio.mel import LogMel, linear_spectrogram, mel_filters
 from sovits.config import AudioConfig, DiscriminatorConfig
 from sovits.models import losses
+from sovits.models.convolution import NormedConv1d
 from sovits.models.discriminator import Discriminator, Judgement
 from sovits.models.encoders import Gaussian
 
@@ -59,6 +60,21 @@ def test_several_waves_are_judged_as_each_alone() -> None:
         for a, b in zip(together, alone, strict=True):
             assert b.any()
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
+
+
+def test_kernels_are_the_same_with_and_without_gradients() -> None:
+    conv = NormedConv1d(6, 4, 5).double()
+    torch.nn.init.normal_(conv.weight_g)
+    learning = conv.kernel()
+    with torch.no_grad():
+        torch.testing.assert_close(learning, conv.kernel())
+    pull = torch.randn_like(learning)
+    found = torch.autograd.grad((learning * pull).sum(), [conv.weight_v, conv.weight_g])
+    length = conv.weight_v.flatten(1).norm(dim=1).view(-1, 1, 1)
+    plain = (conv.weight_v * (conv.weight_g / length) * pull).sum()
+    wanted = torch.autograd.grad(plain, [conv.weight_v, conv.weight_g])
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_adversarial_losses_are_those_of_the_formulae() -> None:
