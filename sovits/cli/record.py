@@ -130,10 +130,11 @@ def session(
         say(f"{len(wanted) - len(left)} are recorded already.")
     for number, prompt in enumerate(left, 1):
         say(f"\n{number}/{len(left)}  {prompt.text}" + (f"\n{prompt.hint}" if prompt.hint else ""))
-        again = True
+        again, at_once = True, False
         while again:
-            say("enter: record.  s: skip.  q: end.")
-            key = read()
+            if not at_once:
+                say("enter: record.  s: skip.  q: end.")
+            key = "enter" if at_once else read()
             if key in ("q", "end"):
                 return Done(kept, skipped, True)
             if key == "s":
@@ -156,7 +157,7 @@ def session(
                 if key == "s":
                     skipped += 1
                     break
-                again = key != "k"
+                again, at_once = key != "k", True
             if not again:
                 path = folder / f"{prompt.name}.wav"
                 write(path, trimmed(wave, sample_rate, verdict)[None], sample_rate)

@@ -31,7 +31,7 @@ HEARD_SHARE = 0.5
 SHORTEST = 1.0
 """Shortest turn that is written (s)."""
 ROUNDS = 30
-APART = 0.12
+APART = 0.03
 """By how much more clusters have to be apart for one more to be worth it (silhouette)."""
 MOST = 4_000
 """Stretches that clusters are found by; of more, so many at even distances."""
