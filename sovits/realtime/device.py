@@ -116,17 +116,21 @@ class PortAudio:
 
     def devices(self) -> Sequence[Device]:
         """Return what there is now."""
-        apis = [api["name"] for api in self._sound.query_hostapis()]
+        try:
+            apis = [api["name"] for api in self._sound.query_hostapis()]
+            found = self._sound.query_devices()
+        except self._sound.PortAudioError:  # it could not begin again: there is nothing
+            return []
         return [
             Device(
                 number,
-                found["name"],
-                apis[found["hostapi"]],
-                found["max_input_channels"],
-                found["max_output_channels"],
-                round(found["default_samplerate"]),
+                one["name"],
+                apis[one["hostapi"]],
+                one["max_input_channels"],
+                one["max_output_channels"],
+                round(one["default_samplerate"]),
             )
-            for number, found in enumerate(self._sound.query_devices())
+            for number, one in enumerate(found)
         ]
 
     def default(self, kind: Kind) -> int | None:
@@ -137,8 +141,10 @@ class PortAudio:
     def refresh(self) -> None:
         """Look again for what there is; no stream may be open."""
         # PortAudio lists devices once, when it begins.
-        self._sound._terminate()
-        self._sound._initialize()
+        with contextlib.suppress(self._sound.PortAudioError):
+            self._sound._terminate()
+        with contextlib.suppress(self._sound.PortAudioError):
+            self._sound._initialize()
 
     def open(
         self, kind: Kind, device: Device, rate: int, channels: int, callback: Callback

@@ -70,14 +70,17 @@ class LiveConverter:
         return self._options
 
     def change(self, options: ConvertOptions) -> None:
-        """Go on with other options; precision stays what it was.
+        """Go on with other options; another pitch method or precision begins anew, as `skip` does.
 
         Raises:
             VoiceError: The voice cannot do what they ask for.
         """
         check_live(self.voice, options)
+        before, self._options = self._options, options
+        if (options.f0_method, options.precision) != (before.f0_method, before.precision):
+            self._begin()
+            return
         self._core.change(options)
-        self._options = options
         if self.settings.gate_db is None:
             self._gate.threshold_db = options.silence_db
 

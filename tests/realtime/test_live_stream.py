@@ -215,6 +215,18 @@ def test_changes_are_heard() -> None:
         assert float(late.square().mean()) > 1e-6
 
 
+def test_another_pitch_method_begins_anew_and_no_later() -> None:
+    plain = lived(LiveConverter(LIGHT, RATE, settings=OPEN), WAVE, [2048])
+    live = LiveConverter(LIGHT, RATE, settings=OPEN)
+    parts = [live.push(WAVE[:8192])]
+    live.change(ConvertOptions(f0_method="crepe"))
+    made = torch.cat([*parts, live.push(WAVE[8192:]), live.flush()])[live.latency :]
+    near(made[: 8192 - live.latency], plain[: 8192 - live.latency], 1e-6)
+    assert not made[8192 - live.latency + 300 : 8192].any()
+    assert made.shape == plain.shape
+    assert float(made[14_000:].square().mean()) > 0.5 * float(plain[14_000:].square().mean())
+
+
 def test_what_a_voice_cannot_do_is_refused() -> None:
     live = LiveConverter(LIGHT, RATE)
     with pytest.raises(VoiceError, match="F0 decoder"):
