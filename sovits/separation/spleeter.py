@@ -132,7 +132,8 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     # What NumPy itself names when it writes an array: data, its type, and text for bytes.
     reconstruct = np.zeros(0, np.float32).__reduce__()[0]
     allowed: list[Any] = [
-        (reconstruct, "numpy.core.multiarray._reconstruct"),
+        (reconstruct, "numpy.core.multiarray._reconstruct"),  # before NumPy 2
+        (reconstruct, "numpy._core.multiarray._reconstruct"),
         (np.ndarray, "numpy.ndarray"),
         (np.dtype, "numpy.dtype"),
         (type(np.dtype(np.float32)), "numpy.dtypes.Float32DType"),
