@@ -2,6 +2,7 @@
 
     python benchmarks/live.py            # print
     python benchmarks/live.py --write    # and put into docs/benchmarks.md
+    python benchmarks/live.py --picture  # draw docs/live.svg
     python benchmarks/live.py --soak 3600   # an hour on a virtual clock, with losses and nonsense
 
 Both sides get the same phrases, block by block, on one thread. Time is that of the processor, so
@@ -22,7 +23,6 @@ from section import put
 
 FORKS = (
     ("fork, algorithm 1, GPU preset", "1-0.35", 0.35),
-    ("fork, algorithm 1, CPU preset's block", "1-1.5", 1.5),
     ("fork, algorithm 2, default of svc vc", "2-0.5", 0.5),
 )
 OURS = (
@@ -54,7 +54,7 @@ def page(rows: list[str]) -> list[str]:
         "",
         f"Written by `benchmarks/live.py --write`. {date.today().isoformat()}, {processor()},",
         f"Python {platform.python_version()}, one thread; the machine did other work meanwhile,",
-        "which makes caches colder. Three phrases with pauses, block by block, the same for both.",
+        "which makes caches colder. Two phrases between pauses, block by block, the same for both.",
         "*Delay*: from the beginning of a phrase to that of what comes out, with the block that",
         "has to be heard first, without devices and computing. *Differs*: how much it does between",
         "phrases. *CPU*: processor seconds per second of sound. *Missed*: blocks that took longer",
@@ -73,10 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--soak", type=float)
+    parser.add_argument("--picture", action="store_true")
     asked = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    if asked.soak:
-        print(json.dumps(measure(sys.executable, "live_our", f"soak-{asked.soak:g}"), indent=1))
+    if asked.soak or asked.picture:
+        stage = f"soak-{asked.soak:g}" if asked.soak else "picture-0.0465"
+        print(json.dumps(measure(sys.executable, "live_our", stage), indent=1))
         return
     subprocess.run(["sh", str(ROOT / "benchmarks" / "fork_env.sh")], check=True)
     if not (WORK / "hifi-gan" / "G_1.pth").is_file():

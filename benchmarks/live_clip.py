@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-RATE, PHRASE, PAUSE, PHRASES = 44_100, 1.5, 1.0, 3
+RATE, PHRASE, PAUSE, PHRASES = 44_100, 1.2, 1.0, 2
 LOUD = 0.02  # of the highest peak, from which a phrase has begun
 
 

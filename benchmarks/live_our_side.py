@@ -1,12 +1,14 @@
 """Our live conversion, inside the work folder.
 
-python live_our_side.py VOICE-BLOCK[-bf16] | soak-SECONDS
+python live_our_side.py VOICE-BLOCK[-bf16] | soak-SECONDS | picture-BLOCK
 """
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import re
 import resource
 import sys
 import time
@@ -24,6 +26,7 @@ from sovits.realtime.settings import LiveSettings
 from sovits.realtime.stream import LiveConverter
 from sovits.realtime.virtual import VirtualCard, VirtualDevice
 
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "live.svg"
 HUBERT = Path("lengyue233/content-vec-best/model.safetensors")
 
 
@@ -110,6 +113,35 @@ def soak(seconds: float) -> dict[str, float]:
     }
 
 
+def picture(block: float) -> dict[str, float]:
+    """Write what the terminal shows to docs/live.svg: of a virtual card, in processor time."""
+    from rich.console import Console
+
+    from sovits.cli.live_view import Controls, panel
+
+    wave = clip()
+
+    def sound(first: int, count: int) -> Any:
+        return wave[(first + np.arange(count)) % len(wave)]
+
+    card = VirtualCard(VirtualDevice("card", RATE, 256, inputs=1, outputs=2, sound=sound))
+    session = LiveSession(
+        lambda rate: converter("heart", rate, block, semitones=3.0),
+        card,
+        Devices(),
+        block,
+        clock=time.process_time,
+    )
+    session.open()
+    card.drive(session, 2.9)
+    console = Console(record=True, width=74, file=io.StringIO())
+    console.print(panel("heart", session.status(), Controls(3.0)))
+    drawn = console.export_svg(title="svc vc -m heart -t 3")
+    # Fonts would be fetched from elsewhere.
+    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL), "utf-8")
+    return {"latency_ms": 1000 * session.status().latency}
+
+
 def main() -> None:
     """Run one stage."""
     torch.set_num_threads(1)
@@ -117,7 +149,12 @@ def main() -> None:
         sys.argv[1].rsplit("-", 2) if "bf16" in sys.argv[1] else (*sys.argv[1].rsplit("-", 1),)
     )
     precision = "bf16" if more else "fp32"
-    result = soak(float(value)) if name == "soak" else speed(name, float(value), precision)
+    if name == "soak":
+        result = soak(float(value))
+    elif name == "picture":
+        result = picture(float(value))
+    else:
+        result = speed(name, float(value), precision)
     print(json.dumps(result), flush=True)
 
 
