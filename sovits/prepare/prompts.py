@@ -79,8 +79,8 @@ def prompts(
 ) -> list[Prompt]:
     """Return what to read and, for a voice that sings, to sing.
 
-    Sentences are in an order in which even the first ones hold most sounds. One prompt in three is
-    sung, so that about a quarter of the time is.
+    Sentences are in an order in which each adds as many new pairs of letters as it can, so it does
+    little harm to stop early. With `singing` one prompt in three is sung.
 
     Args:
         language: Code of the language, as `languages` has it.

@@ -92,6 +92,16 @@ def test_the_sentences_hold_all_letters_that_stand_for_sounds() -> None:
         assert sound in english or sound == "zz", sound
 
 
+@pytest.mark.parametrize("language", ["en", "de", "it"])
+def test_a_third_of_the_sentences_holds_half_of_the_pairs_of_letters(language: str) -> None:
+    def pairs(sentences: tuple[str, ...]) -> set[str]:
+        found = (text[i : i + 2].lower() for text in sentences for i in range(len(text)))
+        return {pair for pair in found if pair.isalpha() and len(pair) == 2}
+
+    sentences = prompt_list(language).sentences
+    assert len(pairs(sentences[:12])) > 0.6 * len(pairs(sentences))
+
+
 def test_singers_get_vowels_glides_and_scales_in_between() -> None:
     given = prompts("it", singing=True, low=45, high=69)
     kinds = [prompt.kind for prompt in given]
