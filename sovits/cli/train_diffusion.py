@@ -30,7 +30,8 @@ class TrainDiffusion:
     def run(self) -> int:
         """Train until all steps are done or someone interrupts."""
         check_training(self.config_path, self.max_steps)
-        from sovits.train.refiner import BESIDE, fit_refiner
+        from sovits.refiners import BESIDE
+        from sovits.train.refiner import fit_refiner
 
         try:
             with counter("Singing clips") as move, training_lines() as told:

@@ -41,7 +41,7 @@ DECAY = 0.999  # of the average of the weights
 MOST_GRADIENT = 1.0
 LITTLE = 0.2  # strength from which a clip counts less
 JUDGED = 12  # crops that an evaluation hears
-STRENGTHS = (0.1, 0.2, 0.35, 0.5)
+STRENGTHS = (0.05, 0.1, 0.2, 0.35)
 """What an evaluation tries; the best is what the refiner refines with if nobody says."""
 
 

@@ -279,7 +279,7 @@ def test_it_learns_what_a_synthesizer_gets_wrong() -> None:
         loss.backward()
         optimizer.step()
         history.append(loss.item())
-    assert sum(history[-10:]) < 0.6 * sum(history[:10])
+    assert sum(history[-10:]) < 0.75 * sum(history[:10])
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
