@@ -172,10 +172,10 @@ def page(costs: dict[str, dict[str, float]], batch: int, steps: int) -> list[str
         "run. The fork's side is its own",
         "VitsLightning, data set and template under its own Trainer, without progress bar and "
         "checkpoints. It encodes whole",
-        "clips, ours 128 frames around a segment. `native` is beside the fork's hifi-gan, with clips "
-        "at their own speed",
-        "(`train.moved` 0). *bf16*: ours with `bf16_run`, which pays on processors that multiply in "
-        "bfloat16 themselves; all",
+        "clips, ours 128 frames around a segment. `native` is beside the fork's hifi-gan, with "
+        "clips at their own speed",
+        "(`train.moved` 0). *bf16*: ours with `bf16_run`, which pays on processors that multiply "
+        "in bfloat16 themselves; all",
         "else is float32.",
         "",
         "| network | fork | sovits | times less | promised | bf16 | fork MB | sovits MB |",
