@@ -77,6 +77,7 @@ ELSEWHERE = frozenset({"gui", "onnx"})
 NEGATIONS = {
     "infer": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "vc": {"-na": "--no-auto-predict-f0", "-npo": "--no-passthrough-original"},
+    "cover": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "evaluate": {"-na": "--no-auto-predict-f0", "-nab": "--no-absolute-thresh"},
     "pre-hubert": {"-nf": "--no-force-rebuild"},
     "pre-classify": {"-nc": "--no-create-new"},
