@@ -19,7 +19,6 @@ from sovits.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from sovits.prepare.prompts import Prompt
     from sovits.realtime.device import Device, SoundCard
-    from sovits.realtime.ring import Samples
     from sovits.types import Wave
 
 SHOWN = 0.1
@@ -167,23 +166,18 @@ def session(
 
 def listen(card: SoundCard, device: Device, sample_rate: int, read: Keys) -> Wave:
     """Record from a microphone until a key is pressed, with a meter on the terminal."""
-    import torch
+    from sovits.prepare.coach import Take, bar
 
-    from sovits.prepare.coach import bar, meter
-
-    blocks: list[Wave] = []
-
-    def heard(block: Samples) -> None:
-        blocks.append(torch.tensor(block)[:, 0].clone())
-
-    stream = card.open("input", device, sample_rate, 1, heard)
+    take = Take()
+    stream = card.open("input", device, sample_rate, 1, take.hear)
+    shows = sys.stderr.isatty()
     try:
         note("Recording; enter ends it.")
         while (key := read(SHOWN)) is None or key not in ("enter", "end"):
-            if sys.stderr.isatty() and blocks:
-                print(f"\r[{bar(meter(blocks[-1]))}]", end="", file=sys.stderr, flush=True)
+            if shows:
+                print(f"\r[{bar(take.level())}]", end="", file=sys.stderr, flush=True)
     finally:
         stream.close()
-        if sys.stderr.isatty():
+        if shows:
             print(file=sys.stderr)
-    return torch.cat(blocks) if blocks else torch.zeros(0)
+    return take.wave()

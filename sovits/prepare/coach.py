@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sovits.types import Wave
 
@@ -85,6 +87,25 @@ def meter(wave: Wave) -> Level:
         return Level(-math.inf, -math.inf, False)
     peak = float(wave.abs().max())
     return Level(_db(float(wave.square().mean().sqrt())), _db(peak), peak >= CLIPPED)
+
+
+class Take:
+    """What a microphone heard so far, block by block."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Wave] = []
+
+    def hear(self, block: NDArray[np.float32]) -> None:
+        """Add `[samples, channels]`, of which the first channel is kept."""
+        self._blocks.append(torch.tensor(block)[:, 0].clone())
+
+    def level(self) -> Level:
+        """Return what a meter shows now."""
+        return meter(self._blocks[-1] if self._blocks else torch.zeros(0))
+
+    def wave(self) -> Wave:
+        """Return all of it, `[samples]`."""
+        return torch.cat(self._blocks) if self._blocks else torch.zeros(0)
 
 
 def bar(level: Level, width: int = 30) -> str:
