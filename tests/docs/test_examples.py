@@ -20,6 +20,8 @@ from sovits.cli import main
 from sovits.config import AudioConfig, Config, SynthesizerConfig, VoiceConfig
 from sovits.legacy.settings import write_config
 from sovits.models.synthesizer import Synthesizer
+from sovits.separation.spleeter import Spleeter
+from sovits.separation.unet import UNet
 from sovits.voice import Voice, save_voice
 
 SECONDS, RATE = 1.2, 22_050
@@ -62,6 +64,8 @@ def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     save_voice("voices/heart.safetensors", small_voice("heart"))
     save_voice("alice.safetensors", small_voice("alice"))
     monkeypatch.setattr(library, "VOICES", tmp_path / "voices")
+    small = Spleeter((UNet((2, 3)), UNet((3, 2))), torch.device("cpu"))
+    monkeypatch.setattr("sovits.separation.registry.load_spleeter", lambda _: small)
     features = Path("dataset/44k/alice/1.wav.features.safetensors")
     features.parent.mkdir(parents=True)
     content = {"content": "sovits-content"}
