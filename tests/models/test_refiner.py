@@ -17,12 +17,15 @@ from sovits.errors import ConfigError, RefinerError
 from sovits.models.noise import NoiseSource
 from sovits.models.refiner import (
     CENTRE,
+    FAULT,
+    POWER,
     SPAN,
     Conditions,
     NativeRefiner,
     Velocity,
     euler,
     flow_loss,
+    gain,
     read_refiner,
     write_refiner,
 )
@@ -140,14 +143,29 @@ def test_strength_0_is_what_it_was() -> None:
     assert made_refiner().refine(mel, *told, strength=0.0) is mel
 
 
-def test_one_that_has_learnt_nothing_mixes_with_noise_alone() -> None:
-    mel, told = a_sound(300)
-    refined = made_refiner(taught=False).refine(mel, *told, strength=0.5)
-    expected = (mel - CENTRE) / SPAN * 0.5
-    left = (refined - CENTRE) / SPAN - expected
-    assert left.std() == pytest.approx(0.5, abs=0.05)
-    same = made_refiner(taught=False).refine(mel, *told, strength=0.5, deterministic=True)
-    torch.testing.assert_close(same, expected * SPAN + CENTRE)
+@pytest.mark.parametrize(("strength", "time"), [(1.0, 0.0), (0.1, 0.0), (0.4, 0.6), (0.7, 1.0)])
+def test_a_new_one_says_what_is_right_of_normal_distributions(strength: float, time: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    y, d, e = (torch.randn(200_000, generator=g) for _ in range(3))
+    y, d = y * POWER**0.5, d * FAULT**0.5
+    z = strength * e + (1 - strength) * (y + d)
+    x, v = (1 - time) * z + time * y, y - z
+    slope = float((x * v).mean() / x.square().mean())
+    assert float(gain(torch.tensor(time), torch.tensor(strength))) == pytest.approx(slope, abs=0.02)
+
+
+def test_one_that_has_learnt_nothing_takes_noise_out_of_noise() -> None:
+    refiner, told = made_refiner(taught=False), a_sound(4000)[1]
+    g = torch.Generator().manual_seed(3)
+    real = torch.randn(1, BANDS, 4000, generator=g) * POWER**0.5
+    made = real + FAULT**0.5 * torch.randn(real.shape, generator=g)
+    for strength in (0.2, 0.5):
+        drawn = refiner.refine(made * SPAN + CENTRE, *told, strength=strength, steps=20)
+        refined = (drawn - CENTRE) / SPAN
+        noisy = strength * torch.randn(real.shape, generator=g) + (1 - strength) * made
+        # It ends with the variance of recordings, and nearer to them than it began.
+        assert float(refined.var()) == pytest.approx(POWER, rel=0.15)
+        assert (refined - real).square().mean() < (noisy - real).square().mean()
 
 
 def test_strength_1_draws_from_noise_alone() -> None:
