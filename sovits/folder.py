@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sovits.choices import FILES
 from sovits.config import ConvertOptions
 from sovits.errors import SovitsError
 from sovits.library import VOICES
@@ -21,10 +22,6 @@ LEDGER = ".sovits-converted.jsonl"
 """Kept among the results of a run that was interrupted, or that failed in part."""
 BYTES_EACH = 3 << 29
 """Memory that one worker needs, most of it torch and a content encoder."""
-
-
-_FILES = ("mix", "retrieval", "refiner", "refiner_config", "vocoder")
-# Options that name files
 
 
 class VoiceFile(NamedTuple):
@@ -128,7 +125,7 @@ def convert_files(
 
 def files_of(options: ConvertOptions) -> dict[str, Path]:
     """Return the files that options name, by the options."""
-    named = {name: getattr(options, name, None) for name in _FILES}
+    named = {name: getattr(options, name, None) for name in FILES}
     return {name: Path(value) for name, value in named.items() if value and Path(value).is_file()}
 
 

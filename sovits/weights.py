@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sovits.errors import OutputError, WeightsError
+from sovits.places import cache_folder
 
 ASSETS = Path(__file__).with_name("assets")
 """Folder of the weights that ship with this package."""
@@ -71,12 +72,6 @@ class WeightsFile:
     def _packages(self) -> list[str]:
         names = dict.fromkeys(entry.partition(":")[0] for entry in self.package or ())
         return [name.replace("_", "-") for name in names]
-
-
-def cache_folder() -> Path:
-    """Return where fetched and joined weights are kept: $SOVITS_CACHE, or ~/.cache/sovits."""
-    given = os.environ.get("SOVITS_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "sovits"
 
 
 def weights_folder() -> Path:

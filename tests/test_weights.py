@@ -17,6 +17,7 @@ from torch import nn
 
 from sovits import weights
 from sovits.errors import OutputError, WeightsError
+from sovits.places import cache_folder
 from sovits.weights import WeightsFile, at_hand, find, load_into, load_tensors
 
 GOOD, OTHER = b"the weights", b"other bytes"
@@ -254,7 +255,7 @@ def test_folders_default_to_the_home_folder(
     monkeypatch.delenv("SOVITS_WEIGHTS", raising=False)
     monkeypatch.delenv("SOVITS_CACHE", raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert weights.weights_folder() == weights.cache_folder() == tmp_path / ".cache" / "sovits"
+    assert weights.weights_folder() == cache_folder() == tmp_path / ".cache" / "sovits"
 
 
 # Reading.

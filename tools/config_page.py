@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from sovits.cli.options import field_docs
+from sovits.choices import field_docs
 from sovits.config import (
     AudioConfig,
     DiscriminatorConfig,

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from sovits.cli.options import FLAGS, Flag, field_docs
+from sovits.choices import field_docs
+from sovits.cli.options import FLAGS, Flag
 from sovits.cli.parse import COMMANDS
 from sovits.config import (
     AudioConfig,

@@ -11,9 +11,10 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from sovits.choices import check_f0_method
 from sovits.cli.infer import check_output
 from sovits.cli.models import choose
-from sovits.cli.options import check_f0_method, option_flags
+from sovits.cli.options import option_flags
 from sovits.cli.progress import bar, note
 from sovits.config import ConvertOptions
 from sovits.errors import AudioError, EvaluationError, OutputError

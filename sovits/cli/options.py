@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import fields
@@ -10,13 +9,9 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import tyro
 
+from sovits.choices import check_f0_method, field_docs
 from sovits.config import ConvertOptions
-from sovits.errors import ConfigError, PitchError
-
-F0_METHODS = ("swift", "crepe", "crepe-tiny", "fcpe", "rmvpe", "harvest", "dio", "pm")
-"""Names of the pitch methods; known here too, so that a wrong one is noticed without torch."""
-F0_ALIASES = {"parselmouth": "pm"}
-"""Other names that people type for a pitch method."""
+from sovits.errors import ConfigError
 
 
 class Flag(NamedTuple):
@@ -62,19 +57,6 @@ FLAGS: dict[str, Flag] = {
 """Flags that are not only the option's name, by option; those of so-vits-svc-fork among them."""
 
 
-def field_docs(kind: type) -> dict[str, str]:
-    """Return the sentence under each field of a dataclass."""
-    body = ast.parse(inspect.getsource(kind)).body[0]
-    docs: dict[str, str] = {}
-    name = None
-    for node in body.body if isinstance(body, ast.ClassDef) else []:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
-            docs[name] = " ".join(str(node.value.value).split())
-    return docs
-
-
 def option_flags(names: Collection[str] | None = None) -> Callable[..., ConvertOptions]:
     """Return a function with one annotated argument per option, for tyro to make flags of.
 
@@ -114,18 +96,6 @@ def option_flags(names: Collection[str] | None = None) -> Callable[..., ConvertO
     build.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
     build.__annotations__ = {argument.name: argument.annotation for argument in arguments}
     return build
-
-
-def check_f0_method(name: str) -> str:
-    """Return the pitch method that `name` means.
-
-    Raises:
-        PitchError: There is no such method.
-    """
-    name = F0_ALIASES.get(name, name)
-    if name not in F0_METHODS:
-        raise PitchError.unknown_method(name, F0_METHODS)
-    return name
 
 
 def check_between(flag: str, value: float, low: float, high: float) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from sovits.choices import check_f0_method
 from sovits.cli.models import CONFIG
-from sovits.cli.options import check_f0_method
 from sovits.cli.progress import counter, note, tell
 from sovits.cli.workers import check_workers, workplace
 from sovits.config import ConvertOptions

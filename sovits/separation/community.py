@@ -13,9 +13,9 @@ from typing import Any
 from sovits.audio.io import AudioReader, AudioWriter
 from sovits.ends import Listener
 from sovits.errors import SeparationError
+from sovits.places import cache_folder
 from sovits.separation.registry import SeparationModel
 from sovits.types import Wave
-from sovits.weights import cache_folder
 
 PACKAGE = "audio-separator"
 BLOCK_SECONDS = 10

@@ -14,10 +14,11 @@ from typing import Any, cast
 import pytest
 
 import sovits
+from sovits.choices import F0_METHODS, field_docs
 from sovits.cli import INTERRUPTED, entry_gui, main, parse
 from sovits.cli.infer import Infer
 from sovits.cli.models import LOGS
-from sovits.cli.options import F0_METHODS, FLAGS, field_docs
+from sovits.cli.options import FLAGS
 from sovits.cli.pre_config import PreConfig
 from sovits.cli.pre_hubert import PreHubert
 from sovits.cli.pre_resample import PreResample
@@ -207,7 +208,10 @@ def test_the_other_commands_take_the_forks_flags() -> None:
         (["infer", "x", "-fm", "crep"], "There is no pitch method crep. Did you mean crepe?"),
         (["train", "--max-steps", "0", "-c", __file__], "--max-steps is 0, but must be at least 1"),
         (["pre-resample", "-s", "3"], "--sampling-rate is 3, but must be between"),
-        (["pre-resample", "-n", "-5"], "--workers is '-5', but must be between 1 and 1024, or auto"),
+        (
+            ["pre-resample", "-n", "-5"],
+            "--workers is '-5', but must be between 1 and 1024, or auto",
+        ),
         (["export", "-o", "voice.pth"], "voice.pth cannot be a voice file."),
     ],
 )

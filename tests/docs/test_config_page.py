@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from documents import DOCUMENTS, ROOT, blocks, spans
 
-from sovits.cli.options import field_docs
+from sovits.choices import field_docs
 from sovits.config import Config
 from sovits.errors import ConfigError
 from sovits.legacy import keys
