@@ -23,7 +23,6 @@ from sovits.realtime.settings import LiveSettings
 if TYPE_CHECKING:
     from sovits.audio.io import AudioWriter
     from sovits.realtime.device import SoundCard
-    from sovits.realtime.ring import Samples
     from sovits.realtime.session import Devices
     from sovits.realtime.stream import LiveConverter
     from sovits.voice import Voice
@@ -171,7 +170,7 @@ class Vc:
     def _live(self, voice: Voice, card: SoundCard, settings: LiveSettings) -> int:
         from sovits.audio.io import AudioWriter
         from sovits.realtime.device import choose_device
-        from sovits.realtime.session import LiveSession
+        from sovits.realtime.session import LiveSession, recorder
 
         devices = self._devices()
         microphone = choose_device(card, "input", devices.input)
@@ -183,7 +182,7 @@ class Vc:
             if self.record is not None:
                 writer = stack.enter_context(AudioWriter(self.record, microphone.rate, 1))
             session = LiveSession(
-                make, card, devices, block, record=_recorder(writer) if writer else None
+                make, card, devices, block, record=recorder(writer) if writer else None
             )
             pressed = stack.enter_context(keys())
             tell = stack.enter_context(shown(str(self.model_path or "")))
@@ -243,13 +242,6 @@ def sound_card() -> SoundCard:
     from sovits.realtime.device import PortAudio
 
     return PortAudio()
-
-
-def _recorder(writer: AudioWriter) -> Callable[[Samples, int], None]:
-    """Return what writes `[samples]`."""
-    import torch
-
-    return lambda wave, _rate: writer.write(torch.from_numpy(wave)[None])
 
 
 def _list(card: SoundCard) -> int:

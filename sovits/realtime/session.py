@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sovits.audio.io import AudioWriter
 from sovits.errors import LiveError
 from sovits.realtime.device import (
     MOST_CHANNELS,
@@ -159,6 +160,7 @@ class LiveSession:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._tried = self._beat = 0.0
+        self._heard_before = -1
         self._failed: BaseException | None = None
 
     # What somebody else's thread may call
@@ -249,10 +251,7 @@ class LiveSession:
 
     def tend(self) -> None:
         """Look after devices and recordings; to be called a few times a second."""
-        while self._recorded:
-            wave = self._recorded.popleft()
-            if self.record is not None and self.converter is not None:
-                self.record(wave, self.converter.sample_rate)
+        self._hand_out()
         now = self.clock()
         if self._streams:
             if self.ring.written != self._heard_before:
@@ -269,8 +268,6 @@ class LiveSession:
             with self._lock, contextlib.suppress(LiveError):
                 self.card.refresh()
                 self.open()
-
-    _heard_before = -1
 
     # Work
 
@@ -336,13 +333,18 @@ class LiveSession:
             self._wake.set()
             thread.join(timeout=10)
             self.close()
-            self.tend_recording()
+            self._hand_out()
         if self._failed is not None:
             raise self._failed
 
-    def tend_recording(self) -> None:
-        """Hand out what is still to be recorded."""
+    def _hand_out(self) -> None:
+        """Hand out what is to be recorded."""
         while self._recorded:
             wave = self._recorded.popleft()
             if self.record is not None and self.converter is not None:
                 self.record(wave, self.converter.sample_rate)
+
+
+def recorder(writer: AudioWriter) -> Callable[[Samples, int], None]:
+    """Return what a session records with: it writes `[samples]` to a file."""
+    return lambda wave, _rate: writer.write(torch.from_numpy(wave)[None])
