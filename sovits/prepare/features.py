@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import shutil
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -174,6 +176,9 @@ def _make(job: _Job) -> Path | Skipped:
         part.write_bytes(save(tensors, metadata))
         part.replace(out)
     except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            free = shutil.disk_usage(out.parent).free
+            raise OutputError.disk_full(out, free) from error
         raise OutputError.cannot_write(out, str(error)) from error
     finally:
         part.unlink(missing_ok=True)

@@ -82,10 +82,11 @@ class Ledger:
         return out.relative_to(self.path.parent).as_posix()
 
 
-def _stamps(*paths: Path) -> str | None:
-    """Return sizes and times of files, or None if one is not there."""
+def _stamps(source: Path, out: Path) -> str | None:
+    """Return sizes and times of two files, and the path of the first; None if one is not there."""
     try:
-        found = [path.stat() for path in paths]
+        found = [path.stat() for path in (source, out)]
     except OSError:
         return None
-    return " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in found)
+    stamps = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in found)
+    return f"{stamps} {source.absolute()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,38 @@ def test_clips_without_a_recording_are_named_as_stale(tmp_path: Path) -> None:
     old.unlink()
     report = resample_recordings(tmp_path / "raw", tmp_path / "out")
     assert report.stale == (tmp_path / "out" / "a" / "old.wav",)
+
+
+def test_only_what_has_changed_is_made_again(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for name in ("x.wav", "y.wav"):
+        save(raw / "a" / name, tone(0.5, 300))
+    assert len(resample_recordings(raw, out).made) == 2
+    before = (out / "a" / "x.wav").stat()
+    save(raw / "a" / "z.wav", tone(0.5, 300))
+    report = resample_recordings(raw, out)
+    assert [[path.name for path in some] for some in (report.made, report.kept, report.stale)] == [
+        ["z.wav"],
+        ["x.wav", "y.wav"],
+        [],
+    ]
+    assert (out / "a" / "x.wav").stat() == before
+    (out / "a" / "y.wav").unlink()
+    assert [path.name for path in resample_recordings(raw, out).made] == ["y.wav"]
+    assert len(resample_recordings(raw, out, ResampleOptions(32_000)).made) == 3
+
+
+def test_a_name_that_another_recording_takes_over_is_made_of_that(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    save(raw / "a" / "2" / "x.wav", tone(0.5, 440))
+    resample_recordings(raw, out)
+    save(raw / "a" / "1" / "x.wav", tone(0.5, 220))  # as long, and as old: from one archive
+    for path in raw.rglob("*.wav"):
+        os.utime(path, (1e9, 1e9))
+    for _ in range(2):
+        resample_recordings(raw, out)
+    assert pitch_of(out / "a" / "x.wav") == pytest.approx(220, rel=0.02)
+    assert pitch_of(out / "a" / "x_1.wav") == pytest.approx(440, rel=0.02)
 
 
 @given(

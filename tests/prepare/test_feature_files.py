@@ -161,15 +161,20 @@ def test_features_that_are_not_numbers_are_not_written(
 
 
 @pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(28, "cannot be written: its disk is full"), (30, r"cannot be written \(.*Read-only")],
+)
 def test_a_file_that_cannot_be_written_stops_the_run(
-    clips: Path, monkeypatch: pytest.MonkeyPatch
+    clips: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(features, "save", full)
-    with pytest.raises(OutputError, match=r"x\.wav\.features\.safetensors cannot be written"):
+    monkeypatch.setattr(features, "save", refuse)
+    with pytest.raises(OutputError, match=rf"x\.wav\.features\.safetensors {message}"):
         make_features(clips, VOICE, "swift")
+    assert not list(clips.rglob(".*"))
 
 
 def test_unknown_tools_are_noticed_before_any_clip(clips: Path) -> None:
