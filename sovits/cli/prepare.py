@@ -29,6 +29,8 @@ class Prepare:
     """What the voice shall do."""
     separate: Literal["auto", "never"] = "auto"
     """Whether the voice is separated from music where there is some."""
+    denoise: Literal["auto", "never"] = "auto"
+    """Whether noise is taken out where it is loud."""
     sampling_rate: Annotated[int, arg(aliases=("-s",))] = 44_100
     """Rate of the pieces (Hz)."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
@@ -48,7 +50,7 @@ class Prepare:
         from sovits.prepare.prepare import PrepareOptions, prepare
 
         options = PrepareOptions(
-            self.goal, self.separate, self.sampling_rate, choose_device(self.device)
+            self.goal, self.separate, self.denoise, self.sampling_rate, choose_device(self.device)
         )
         prepared = prepare(
             self.raw_dir, name, self.output_dir, self.work_dir, options, on_step=note

@@ -20,7 +20,8 @@ from sovits.prepare.mend import copy
 from sovits.prepare.recordings import sound_files
 from sovits.prepare.report import Skipped
 from sovits.prepare.split import SplitOptions, split_file
-from sovits.separation.job import SeparationJob
+from sovits.separation.denoise import Denoiser, load_denoiser
+from sovits.separation.job import SeparationJob, clean_file
 
 STATE = "prepared.json"
 FORMAT = "sovits-prepared-1"
@@ -39,6 +40,8 @@ class PrepareOptions:
     """What the voice shall do."""
     separate: Literal["auto", "never"] = "auto"
     """Whether music is separated where it is heard."""
+    denoise: Literal["auto", "never"] = "auto"
+    """Whether noise is taken out where it is loud."""
     sample_rate: int = 44_100
     """Rate of the pieces (Hz)."""
     device: str = "cpu"
@@ -156,6 +159,8 @@ class _Bench:
         self.work, self.home, self.options, self.say = work, home, options, say
         self._separation: SeparationJob | None = None
         self._missing: str | None = None
+        self._denoiser: Denoiser | None = None
+        self._noise_stays: str | None = None
 
     def work_on(self, path: Path, stem: str, stamp: str) -> Source:
         """Make pieces of one recording."""
@@ -177,6 +182,9 @@ class _Bench:
                 examined = examine(sound, sounds=False)
         if is_noisy(examined):
             source.done.append(f"noise {examined.snr_db:.0f} dB below the voice")
+            quiet = self._denoised(sound, stem, source)
+            if quiet != sound:
+                sound, examined = quiet, examine(quiet, sounds=False)
         wrong = {finding.kind for finding in of_file(examined, stem)} & {"dc", "hum"}
         if not wrong:
             return sound
@@ -186,6 +194,24 @@ class _Bench:
         copy(sound, mended, offset="dc" in wrong, hum_hz=hum_hz)
         source.done.append("hum taken out" if hum_hz else "moved back to zero")
         return mended
+
+    def _denoised(self, path: Path, stem: str, source: Source) -> Path:
+        """Return a recording without noise, if it can be had."""
+        if self.options.denoise == "never" or self._noise_stays is not None:
+            source.done.append(self._noise_stays or "not denoised, as asked")
+            return path
+        if self._denoiser is None:
+            try:
+                self._denoiser = load_denoiser()
+            except SeparationError as error:
+                self._noise_stays = f"it cannot be taken out: {error}"
+                return self._denoised(path, stem, source)
+        self.say(f"{path.name}: denoising")
+        target = self.work / "denoised" / f"{stem}.wav"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clean_file(path, target, self._denoiser)
+        source.done.append("denoised")
+        return target
 
     def _separated(self, path: Path, stem: str, source: Source) -> Path:
         """Return the voice alone, if it can be had."""

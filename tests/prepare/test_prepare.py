@@ -58,6 +58,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "raw/bad.wav").write_bytes(b"RIFF")
     monkeypatch.setattr(Separation, "clean", song, raising=False)
     monkeypatch.setattr(module, "SeparationJob", Separation)
+    monkeypatch.setattr(module, "load_denoiser", lambda: None)
+    monkeypatch.setattr(module, "clean_file", lambda source, out, _: shutil.copy(source, out))
     return tmp_path
 
 
@@ -76,6 +78,7 @@ def test_raw_recordings_become_pieces_once(work: Path, capsys: pytest.CaptureFix
     assert "moved back to zero" in err
     assert "skipped bad.wav" in err
     assert "left out hiss_" in err
+    assert "hiss.wav: denoised" in err
     assert (work / "prepared/ann/report.html").is_file()
     assert main(argv) == 1
     assert "of which 4 were done already" in capsys.readouterr().err
@@ -97,11 +100,17 @@ def test_without_a_separator_it_says_what_is_missing(
     def missing(options: SeparateOptions, device: str) -> None:
         raise SeparationError.unknown_model("x", ["y"])
 
+    def no_denoiser() -> None:
+        raise SeparationError.no_package("--denoise", "x", "offline")
+
     monkeypatch.setattr(module, "SeparationJob", missing)
+    monkeypatch.setattr(module, "load_denoiser", no_denoiser)
     shutil.rmtree(work / "raw/sub")
     (work / "raw/bad.wav").unlink()
     assert main(["prepare", "raw", "--speaker", "ann"]) == 0
-    assert "There is music, and it cannot be separated" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "There is music, and it cannot be separated" in err
+    assert "hiss.wav: it cannot be taken out: " in err
     assert {name.split("_")[0] for name in pieces(work)} == {"日記"}
 
 
