@@ -211,7 +211,8 @@ class _Stream:
         wave[1:] += frames[:-1, HOP:]
         wave[0] += self.tail
         self.tail = frames[-1, HOP:].clone()
-        return wave.reshape(-1)
+        joined: Wave = wave.reshape(-1)
+        return joined
 
 
 def band_widths() -> list[int]:
