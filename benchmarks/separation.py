@@ -271,30 +271,30 @@ def main() -> None:
     parser.add_argument("voices", nargs="+", type=Path)
     parser.add_argument("--sung", type=Path, required=True)
     parser.add_argument("--music", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", help="separation, speed, cover, music, cleaning")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    text = [
+        "## Songs taken apart, and covers",
+        "",
+        f"`benchmarks/separation.py`, {date.today()}, {processor()}, {os.cpu_count()} shared "
+        "cores, 1 thread, no GPU. SDR is the power of the true stem over that of all error, in "
+        "dB; before is that of the mix.",
+    ]
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        text = [
-            "## Songs taken apart, and covers",
-            "",
-            f"`benchmarks/separation.py`, {date.today()}, {processor()}, {os.cpu_count()} shared "
-            "cores, 1 thread, no GPU. SDR is the power of the true stem over that of all error, in "
-            "dB; before is that of the mix.",
-            "",
-            *separation(args),
-            "",
-            speed(args, folder),
-            "",
-            *covering(args, folder),
-            "",
-            *detection(args),
-            "",
-            *cleaning(args),
-        ]
-    print("\n".join(text))
+        parts = {
+            "separation": lambda: separation(args),
+            "speed": lambda: [speed(args, Path(name))],
+            "cover": lambda: covering(args, Path(name)),
+            "music": lambda: detection(args),
+            "cleaning": lambda: cleaning(args),
+        }
+        for part in args.parts or parts:
+            lines = parts[part]()
+            print("\n".join(lines), flush=True)
+            text += ["", *lines]
     if args.write:
         PAGE.write_text(put(PAGE.read_text("utf-8"), text), "utf-8")
 
