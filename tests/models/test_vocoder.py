@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from sovits.audio.io import read
 from sovits.audio.mel import VOCODER_MEL, linear_spectrogram
 from sovits.config import AudioConfig, VocoderConfig
 from sovits.errors import ConfigError, RefinerError
+from sovits.features.pitch import load_pitch_extractor
 from sovits.models import vocoder as module
 from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import TrainBatch
-from sovits.models.vocoder import Vocoder, held, read_vocoder, write_vocoder
-from sovits.network_file import KEY
+from sovits.models.vocoder import VOCODER_FILE, Vocoder, held, read_vocoder, write_vocoder
+from sovits.network_file import KEY, read_network
 
 SMALL = VocoderConfig(width=8, blocks=2, harmonic_bands=16, noise_bands=8)
 AUDIO = AudioConfig(sample_rate=16_000, hop_length=160, n_fft=640, n_mels=40, mel_min=40.0)
@@ -252,3 +254,15 @@ def test_windows_are_four_hops() -> None:
 def test_shapes_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"look_ahead|blocks"):
         VocoderConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_the_bundled_one_says_what_it_is_given_and_who_made_it() -> None:
+    bundled, card = read_vocoder(), read_network(VOCODER_FILE, "vocoder").settings["card"]
+    wave = read(Path(__file__).parents[2] / "examples/speech.flac", sample_rate=44_100)[0]
+    wave = wave[:1, : 512 * 172]
+    f0 = load_pitch_extractor("swift")(wave[0], 44_100, 512).f0[None]
+    mel = bundled.log_mel(wave)
+    copy = bundled.synthesize(mel, f0, noise=NoiseSource())
+    assert (bundled.log_mel(copy) - mel).abs().mean() < 0.45
+    assert card["licence"] == "CC-BY-SA-4.0"
+    assert VOCODER_FILE.stat().st_size < 15e6
