@@ -26,7 +26,7 @@ from sovits.realtime.device import (
 )
 from sovits.realtime.ring import InputRing, OutputRing, Samples
 from sovits.realtime.sinc import LiveResampler, Varispeed
-from sovits.realtime.stream import LiveConverter
+from sovits.realtime.stream import LOUDEST, LiveConverter
 
 RING_SECONDS = 2.0
 BACKLOG = 3.0  # blocks that may wait before the oldest are left out
@@ -217,6 +217,7 @@ class LiveSession:
             speakers.append(choose_device(self.card, "output", self.devices.monitor))
         rate = microphone.rate
         if self.converter is None or self.converter.sample_rate != rate:
+            self.faults += 0 if self.converter is None else self.converter.faults
             self.converter = self.make(rate)
         else:
             self.converter.skip(0)  # what was heard before the device went away is not gone on with
@@ -292,7 +293,9 @@ class LiveSession:
                     player.begin(self.lead_seconds)
             self._play(made)
             self._times.append(self.clock() - begun)
-            self._peaks[0] = max(self._peaks[0], float(np.abs(heard).max()))
+            peak = float(np.abs(heard).max())
+            if peak <= LOUDEST:  # and a number
+                self._peaks[0] = max(self._peaks[0], peak)
             return True
 
     def _play(self, wave: torch.Tensor) -> None:

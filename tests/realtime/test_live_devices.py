@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -194,6 +195,42 @@ def test_devices_that_go_away_are_waited_for() -> None:
     assert len(delays(speaker.all_played(), 48_000)) > 9
 
 
+def test_a_device_may_come_back_at_another_rate() -> None:
+    card, session, speaker = made()
+    card.drive(session, 1.0)
+    speaker.plugged = False
+    card.drive(session, 1.0)
+    speaker.plugged, speaker.rate, speaker.sound = True, 44_100, pulses(44_100)
+    speaker.played.clear()
+    card.drive(session, 4.0)
+    assert session.converter is not None
+    assert session.converter.sample_rate == 44_100
+    late = delays(speaker.all_played(), 44_100)
+    assert len(late) >= 8
+    assert len(set(late)) == 1
+
+
+def test_a_worker_that_fails_is_told_of() -> None:
+    card, session, _ = made()
+    session.close()
+
+    def fail() -> None:
+        raise MemoryError
+
+    thread_card = threading.Thread(target=lambda: [card.advance(0.02) for _ in range(200)])
+
+    def tick() -> bool:
+        if not thread_card.ident:
+            session.converter.spend = fail
+            thread_card.start()
+        return True
+
+    with pytest.raises(MemoryError):
+        session.run(tick, every=0.01)
+    thread_card.join()
+    assert not card.streams
+
+
 def test_a_device_that_falls_silent_is_gone() -> None:
     card, session, _ = made()
     card.drive(session, 1.0)
@@ -275,6 +312,7 @@ def test_an_hour_in_small_survives_all(monkeypatch: pytest.MonkeyPatch) -> None:
     session.open()
     for number in range(40):
         card.drive(session, 0.25)
+        assert 0.0 <= session.status().input_peak < 0.4
         options = ConvertOptions(semitones=chance.randint(-12, 12), speaker=str(number % 5))
         session.ask(lambda live, options=options: live.change(options))
         if number % 10 == 9:
