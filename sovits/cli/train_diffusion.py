@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from sovits.cli.models import CONFIG, LOGS
-from sovits.cli.progress import counter, note, training_lines
+from sovits.cli.progress import note, training_lines
 from sovits.errors import ConfigError, Interrupted, UsageError
 
 
@@ -34,7 +34,7 @@ class TrainDiffusion:
         from sovits.train.refiner import fit_refiner
 
         try:
-            with counter("Singing clips") as move, training_lines() as told:
+            with training_lines() as told:
                 fit_refiner(
                     self.config_path,
                     self.model_path,
@@ -42,7 +42,6 @@ class TrainDiffusion:
                     device=self.device,
                     on_log=told.on_log,
                     on_progress=told.on_progress,
-                    on_pairs=None if told.on_progress else move,
                 )
         except Interrupted as end:  # it has said where the training is saved
             return end.status

@@ -177,7 +177,6 @@ def fit_refiner(
     device: str = "auto",
     on_log: Callable[[str], None],
     on_progress: OnProgress | None = None,
-    on_pairs: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Train the refiner of the voice in `model_dir`, from where it left off.
 
@@ -194,7 +193,6 @@ def fit_refiner(
         device: Such as `cpu` or `cuda:0`; `auto` is CUDA if there is any.
         on_log: Told one line at a time.
         on_progress: Told how far it is, instead of a line now and then.
-        on_pairs: Told how many clips are sung, and of how many.
 
     Raises:
         ConfigError, DatasetError: Settings or features are wrong.
@@ -214,7 +212,8 @@ def fit_refiner(
         )
     lists = (Path(config.train.training_files), Path(config.train.validation_files))
     heard, held_out = (list_recordings(path, config) for path in lists)
-    pairs = make_pairs([*heard, *held_out], voice, on_pairs)
+    on_log(f"The voice sings {len(heard) + len(held_out)} clips, where that is not done yet.")
+    pairs = make_pairs([*heard, *held_out], voice)
     train, synthesizer = config.train, voice.config.synthesizer
     shape = replace(
         network or RefinerConfig(),
