@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from unicodedata import category
 
 MOST_NAMES = 40
@@ -357,6 +357,11 @@ class AudioError(SovitsError):
         """`path` is a folder or a device."""
         found = "a folder" if folder else "not a plain file"
         return cls(f"{path} is {found}. Name one sound file.")
+
+    @classmethod
+    def too_long(cls, path: Path, limit_s: float) -> Self:
+        """A sound lasts longer than is taken here."""
+        return cls(f"{path} lasts longer than {limit_s:g} s, which is all that is taken. Cut it.")
 
     @classmethod
     def not_readable(cls, path: Path, reason: str) -> Self:
@@ -1626,3 +1631,190 @@ class LiveError(SovitsError):
             f"The sound server makes no virtual microphone ({_short(reason)}). Check that "
             "PulseAudio or PipeWire runs: pactl info."
         )
+
+
+class ServerError(SovitsError):
+    """A server cannot begin, or refuses a request."""
+
+    status = 400
+    """What it is in HTTP."""
+
+    @classmethod
+    def needs_web(cls, package: str) -> Self:
+        """A package of the extra is not installed."""
+        return cls(f"svc serve needs {package}, which is not installed: pip install 'sovits[web]'.")
+
+    @classmethod
+    def open_to_all(cls, host: str) -> Self:
+        """Other machines could reach a server that asks nobody who they are."""
+        return cls(
+            f"--host {host} lets other machines in, so a token is needed. Add --token, or set "
+            "$SOVITS_TOKEN, to what you shall tell those who may use it."
+        )
+
+    @classmethod
+    def weak_token(cls, least: int) -> Self:
+        """A token can be guessed."""
+        return cls(
+            f"A token needs at least {least} characters, letters, digits and -._~+/= alone. "
+            "python -c 'import secrets; print(secrets.token_urlsafe())' makes one."
+        )
+
+    @classmethod
+    def no_port(cls, host: str, port: int, reason: str) -> Self:
+        """The address cannot be had."""
+        return cls(f"{host}, port {port}, cannot be used ({reason}). Choose another --port.")
+
+    @classmethod
+    def folder_in_use(cls, folder: Path) -> Self:
+        """Two servers would do the same jobs."""
+        return cls(f"Another server works in {folder}. End it, or choose another --folder.")
+
+    @classmethod
+    def bad_folder(cls, folder: Path, reason: str) -> Self:
+        """Jobs cannot be kept, or not be read again."""
+        return cls(
+            f"Jobs cannot be kept in {folder} ({reason}). Choose another --folder, or remove it."
+        )
+
+    @classmethod
+    def wrong_host(cls) -> Self:
+        """A name was used that is not this server's, as pages do that mean harm."""
+        return _answered(
+            cls("The server is not known by this name. Use the address that svc serve printed."),
+            403,
+        )
+
+    @classmethod
+    def wrong_origin(cls) -> Self:
+        """A page of someone else asks in the name of whoever looks at it."""
+        return _answered(
+            cls("A page of another site sent this, and only the server's own pages may."), 403
+        )
+
+    @classmethod
+    def no_token(cls) -> Self:
+        """Nobody knows who asks."""
+        return _answered(
+            cls("The server's token is missing or wrong. Send Authorization: Bearer TOKEN."), 401
+        )
+
+    @classmethod
+    def too_fast(cls) -> Self:
+        """There are too many requests from one address."""
+        return _answered(cls("That is too much at once. Wait a second, and go on slower."), 429)
+
+    @classmethod
+    def too_many_uploads(cls, most: int) -> Self:
+        """Too many sounds come in at once."""
+        return _answered(
+            cls(f"{most} sounds are on their way in, as many as may be. Try again in a while."), 429
+        )
+
+    @classmethod
+    def too_large(cls, most: int) -> Self:
+        """What is sent is larger than is taken."""
+        return _answered(
+            cls(f"That is more than {most / 1e6:g} MB, which is all that is taken. Cut it."), 413
+        )
+
+    @classmethod
+    def too_slow(cls, seconds: float) -> Self:
+        """A sound takes too long to come in."""
+        return _answered(
+            cls(f"The sound was not there within {seconds:g} s. Send less, or compress it."), 408
+        )
+
+    @classmethod
+    def queue_full(cls, most: int, whose: str) -> Self:
+        """Enough work waits already."""
+        return _answered(
+            cls(f"{most} jobs {whose} wait already. Try again when one of them is done."), 429
+        )
+
+    @classmethod
+    def store_full(cls, most: int) -> Self:
+        """What is kept takes up all the room that it may."""
+        return _answered(
+            cls(
+                f"Sounds and results fill the {most / 1e9:g} GB that they may. Delete jobs that "
+                "are done, or wait until they expire."
+            ),
+            429,
+        )
+
+    @classmethod
+    def no_form(cls) -> Self:
+        """Nothing that was sent can be read as a form."""
+        return cls("A form (multipart/form-data) is needed, with a file audio, and a text voice.")
+
+    @classmethod
+    def no_field(cls, name: str) -> Self:
+        """A field of a form is missing or of the wrong kind."""
+        return cls(f"The form has no {name}, or not of the kind that is needed; see /openapi.json.")
+
+    @classmethod
+    def names_a_file(cls, option: str) -> Self:
+        """An option would have the server open a file."""
+        return cls(f"{option} names a file, and files cannot be named from here. Leave it out.")
+
+    @classmethod
+    def not_understood(cls, where: str, reason: str) -> Self:
+        """A part of a request has another form than it should have."""
+        return _answered(cls(f"{_short(where)} is not understood: {reason.rstrip('.')}."), 422)
+
+    @classmethod
+    def no_voice(cls, known: Iterable[str]) -> Self:
+        """No voice has this identifier."""
+        return _answered(cls(f"There is no such voice. It may be: {_listed(known)}."), 404)
+
+    @classmethod
+    def voice_unusable(cls, name: str, reason: str) -> Self:
+        """A voice is there, but nothing can be done with it."""
+        return _answered(cls(f"The voice {name} cannot be used: {reason}"), 409)
+
+    @classmethod
+    def no_job(cls) -> Self:
+        """No job has this identifier."""
+        return _answered(
+            cls("There is no such job. It has expired, or was deleted, or never was."), 404
+        )
+
+    @classmethod
+    def no_result(cls, state: str) -> Self:
+        """A job has not made anything yet, or never will."""
+        return _answered(cls(f"The job is {state}, so there is no result."), 409)
+
+    @classmethod
+    def job_failed(cls, reason: str) -> Self:
+        """There is no result, for a reason that is known."""
+        return _answered(cls(reason), 422)
+
+    @classmethod
+    def nothing_here(cls, status: int) -> Self:
+        """An address is not known, or not used so."""
+        return _answered(
+            cls("Nothing is served at this address in this way. /openapi.json has all."), status
+        )
+
+    @classmethod
+    def failed(cls) -> Self:
+        """The server itself is at fault."""
+        return _answered(cls("The server made a mistake, which it has written to its log."), 500)
+
+    @classmethod
+    def job_given_up(cls, tries: int, reason: str) -> Self:
+        """A job has cost several workers, or was at work whenever the server ended."""
+        return cls(
+            f"The job was given up after {tries} beginnings; of the last, {reason}. "
+            "Try a shorter sound, or other options."
+        )
+
+
+S = TypeVar("S", bound=ServerError)
+
+
+def _answered(error: S, status: int) -> S:
+    """Return an error that is answered with another status of HTTP."""
+    error.status = status
+    return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO, Any
@@ -92,13 +93,15 @@ class SeekableFile:
 class DecodedFile:
     """A file decoded once, as float32, to a place that vanishes on close."""
 
-    def __init__(self, path: Path, sound: soundfile.SoundFile | None = None) -> None:
+    def __init__(
+        self, path: Path, sound: soundfile.SoundFile | None = None, max_seconds: float = inf
+    ) -> None:
         self._store = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         try:
             if sound is None:
-                shape = _decode(path, self._store)
+                shape = _decode(path, self._store, max_seconds)
             else:
-                shape = _decode_opened(path, sound, self._store)
+                shape = _decode_opened(path, sound, self._store, max_seconds)
             self.sample_rate, self.channels, self.frames = shape
         except BaseException:
             self._store.close()
@@ -116,11 +119,12 @@ class DecodedFile:
         self._store.close()
 
 
-def open_source(path: Path) -> SeekableFile | DecodedFile:
+def open_source(path: Path, max_seconds: float = inf) -> SeekableFile | DecodedFile:
     """Return the samples of `path`, decoded first if it cannot be read from any point.
 
     Raises:
-        AudioError: `path` is missing, not a sound, empty, cut short or damaged.
+        AudioError: `path` is missing, not a sound, empty, cut short or damaged, or lasts longer
+            than `max_seconds`.
     """
     try:
         status = path.stat()
@@ -137,16 +141,17 @@ def open_source(path: Path) -> SeekableFile | DecodedFile:
         raise _truncated(path, share)
     sound = _open(path) if _holds(path, SEEKABLE | VORBIS) else None
     if sound is None:
-        return DecodedFile(path)
+        return DecodedFile(path, max_seconds=max_seconds)
     if 0 < sound.frames < UNKNOWN_LENGTH and _ends_where_it_says(sound):
         if sound.subtype in SAMPLEWISE:
+            _check_length(path, sound.frames / sound.samplerate, max_seconds)
             return SeekableFile(path, sound)
         with sound:
-            return DecodedFile(path, sound)
+            return DecodedFile(path, sound, max_seconds)
     sound.close()
     if _holds(path, frozenset({b"RIFX"})):  # which FFmpeg reads with its bytes in the wrong order
         raise AudioError.empty(path)
-    return DecodedFile(path)
+    return DecodedFile(path, max_seconds=max_seconds)
 
 
 def _holds(path: Path, kinds: frozenset[bytes]) -> bool:
@@ -187,8 +192,14 @@ def _ends_where_it_says(sound: soundfile.SoundFile) -> bool:
     return bool(start + found == sound.frames)
 
 
+def _check_length(path: Path, found_s: float, max_seconds: float) -> None:
+    """Refuse a sound that is too long, as soon as that is known."""
+    if found_s > max_seconds:
+        raise AudioError.too_long(path, max_seconds)
+
+
 def _decode_opened(
-    path: Path, sound: soundfile.SoundFile, store: IO[bytes]
+    path: Path, sound: soundfile.SoundFile, store: IO[bytes], max_seconds: float
 ) -> tuple[int, int, int]:
     """Do as `_decode` does, for what libsndfile cuts to length better than FFmpeg does."""
     found, rate = 0, sound.samplerate
@@ -196,12 +207,13 @@ def _decode_opened(
         while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
             _keep(path, store, block)
             found += len(block)
+            _check_length(path, found / rate, max_seconds)
     except soundfile.LibsndfileError as error:
         raise AudioError.damaged(path, found_s=found / rate, reason=reason(error)) from error
     return rate, sound.channels, found
 
 
-def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
+def _decode(path: Path, store: IO[bytes], max_seconds: float) -> tuple[int, int, int]:
     """Write the samples of `path` to `store`; return its sample rate, channels and length."""
     try:
         container = av.open(
@@ -235,6 +247,7 @@ def _decode(path: Path, store: IO[bytes]) -> tuple[int, int, int]:
             _keep(path, store, block)
             begin_s = found / sample_rate if frame.time is None else frame.time - first_s
             found, end_s = found + len(block), begin_s + len(block) / sample_rate
+            _check_length(path, found / sample_rate, max_seconds)
         if not found and (junk or not stream.sample_rate):
             raise AudioError.not_audio(path, junk or "it has no sample rate")
         if not found:

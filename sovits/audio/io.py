@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Self
 
@@ -94,13 +95,17 @@ class AudioReader:
     What cannot be read from any sample directly is decoded once, to memory if short and else to a
     temporary file that is gone after `close`.
 
+    Args:
+        path: Sound, or video with sound, of any kind.
+        max_seconds: No more than this is decoded (s).
+
     Raises:
-        AudioError: The file is missing, not a sound, empty, cut short or damaged.
+        AudioError: The file is missing, not a sound, empty, cut short or damaged, or too long.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, max_seconds: float = inf) -> None:
         self.path = Path(path)
-        self._source = open_source(self.path)
+        self._source = open_source(self.path, max_seconds)
         self.sample_rate = self._source.sample_rate
         self.channels = self._source.channels
         self.frames = self._source.frames

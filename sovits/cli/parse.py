@@ -26,6 +26,7 @@ from sovits.cli.pre_split import PreSplit
 from sovits.cli.prepare import Prepare
 from sovits.cli.record import Record
 from sovits.cli.separate import Separate
+from sovits.cli.serve import Serve
 from sovits.cli.train import Train
 from sovits.cli.train_cluster import TrainCluster
 from sovits.cli.train_diffusion import TrainDiffusion
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "export": Export,
     "mix": Mix,
     "evaluate": Evaluate,
+    "serve": Serve,
     "voices": Voices,
     "clean": Clean,
 }

@@ -92,6 +92,14 @@ class Processes:
             return Lost(_cause(process.exitcode))
         return heard
 
+    def stop(self, worker: int) -> None:
+        """End one process whatever it is at, if it is there; `wait` tells when it is gone."""
+        if (entry := self._workers.get(worker)) is not None:
+            entry.process.terminate()
+            last = threading.Timer(FAREWELL, entry.process.kill)
+            last.daemon = True
+            last.start()
+
     def end(self) -> None:
         """End all processes; what those leave that have to be killed, the caller removes."""
         for worker in self._busy:

@@ -1,0 +1,1 @@
+"""Programs and pages convert by HTTP: a thin face over the library, and no signal code."""
