@@ -3,8 +3,8 @@
     python examples/dataset_from_nothing.py [--folder WORK] [--minutes 12] [--steps 20]
 
 The recordings are the Italian prompts of Asterisk, spoken by Carlo Flora (CC-BY-3.0), and the music
-is that of the songs by Sectoid for Frets on Fire (MIT). Both are packages of Debian and Ubuntu, which are
-fetched with apt-get; that needs a network but no root. Nothing of them is part of this repository.
+is that of the songs by Sectoid for Frets on Fire (MIT). Both are packages of Debian and Ubuntu,
+which are fetched with apt-get; that needs a network but no root. Nothing of them is part of this repository.
 The separator needs the extra offline; without it, svc prepare says so and leaves out what has music
 in it.
 """

@@ -1218,8 +1218,8 @@ class TrainingError(SovitsError):
     def no_pair(cls, name: str, known: Iterable[str]) -> Self:
         """There is nothing to begin with."""
         return cls(
-            f"{_short(name)} is no base to begin with. Name a G_*.pth with its D_*.pth beside it, a "
-            "folder of such, a .safetensors base, hub:OWNER/REPO/G_0.pth, or one of: "
+            f"{_short(name)} is no base to begin with. Name a G_*.pth with its D_*.pth beside it, "
+            "a folder of such, a .safetensors base, hub:OWNER/REPO/G_0.pth, or one of: "
             f"{_listed(known)}."
         )
 
@@ -1508,8 +1508,8 @@ class WorkerError(SovitsError):
         """Something is there that this machine cannot join."""
         return cls(
             f"The Ray cluster at {_short(address)} does not let this machine in "
-            f"({_short(' '.join(str(reason).split()))}). Both need the same version of Ray, and the "
-            "same authentication token, if the cluster has one; whoever runs it can say."
+            f"({_short(' '.join(str(reason).split()))}). Both need the same version of Ray, and "
+            "the same authentication token, if the cluster has one; whoever runs it can say."
         )
 
     @classmethod

@@ -87,7 +87,7 @@ class SpeakerEncoder:
 
     @torch.no_grad()
     def embed_partials(self, wave: Wave) -> Tensor:
-        """Return a unit vector for each 1.6 s of `[samples]` at 16 kHz, `[n, 256]`, 0.77 s apart."""
+        """Return unit vectors `[n, 256]` of `[samples]` at 16 kHz, one for 1.6 s every 0.77 s."""
         starts = partial_starts(wave.shape[0])
         mel = self._mel(wave, starts[-1] + PARTIAL)
         found = []

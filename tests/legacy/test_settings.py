@@ -186,7 +186,9 @@ def test_every_setting_has_a_key_and_survives_a_change() -> None:
     light = replace(
         changed,
         voice=replace(changed.voice, synthesizer=network, content="whisper-base"),
-        train=replace(changed.train, moved=0.25, others=0.25, max_gradient=3.0, patience=3, balance=0.5),
+        train=replace(
+            changed.train, moved=0.25, others=0.25, max_gradient=3.0, patience=3, balance=0.5
+        ),
     )
     assert config_from_json(json.loads(json.dumps(config_to_json(light)))) == (light, [])
     assert config_from_json(json.loads(json.dumps(config_to_json(changed)))) == (changed, [])
