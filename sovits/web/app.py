@@ -20,7 +20,7 @@ import sovits
 from sovits.errors import ServerError, SovitsError
 from sovits.library import Listed
 from sovits.web.gate import Gate, refusal
-from sovits.web.runner import Runner, Worker, plain
+from sovits.web.runner import Runner, Worker
 from sovits.web.schema import (
     HEART,
     JOB,
@@ -34,7 +34,7 @@ from sovits.web.schema import (
 from sovits.web.settings import ServerSettings
 from sovits.web.store import ENDED, Job, Store
 from sovits.web.upload import Uploads, digest
-from sovits.web.voices import card_of, voices
+from sovits.web.voices import card_of, plain, voices
 from sovits.web.work import LOG
 
 SESSION = "sovits_session"
@@ -262,7 +262,7 @@ def _told(name: str, voice: Listed) -> dict[str, Any]:
     """Return what is told of a voice; where it is, is not."""
     table = voice.to_json()
     shown = {key: table[key] for key in VoiceEntry.model_fields if key not in ("id", "name")}
-    problem = None if voice.problem is None else plain(voice.problem)
+    problem = None if voice.problem is None else plain(voice.problem, voice.path.parent)
     return shown | {"id": name, "name": voice.title, "problem": problem}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from sovits.errors import ServerError, SovitsError
 from sovits.folder import VoiceFile
 from sovits.web.settings import ServerSettings
 from sovits.web.store import ENDED, TRIES, Job, Store
-from sovits.web.voices import usable_voice
+from sovits.web.voices import plain, usable_voice
 from sovits.web.work import PROGRESS, Task, convert_upload
 from sovits.workers.crew import Done, Event, Failure, Lost, Raised, Ready
 from sovits.workers.processes import Processes
@@ -22,7 +21,6 @@ from sovits.workers.processes import Processes
 LOG = logging.getLogger(__name__)
 IDLE_SECONDS = 60.0
 """How often what has expired is looked for."""
-_FOLDERS = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\,;:()'\"]+)+[/\\]")
 
 
 class Worker(Protocol):
@@ -213,8 +211,3 @@ class Runner:
         for name, shown in (("sound", "The sound"), ("result.wav", "The result")):
             text = text.replace(str(self.store.path(job, name)), shown)
         return plain(text)
-
-
-def plain(text: str) -> str:
-    """Return a sentence with names of files, but not of the folders that they are in."""
-    return _FOLDERS.sub("", text)

@@ -27,15 +27,13 @@ def serve(settings: ServerSettings, on_ready: Callable[[str], None]) -> None:
     """
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    app = create_app(settings)
     try:
         listener = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = str(getattr(error, "strerror", None) or error).lower()
-        raise ServerError.no_port(host, port, reason) from error
+    except OSError as error:
+        raise ServerError.no_port(host, port, (error.strerror or str(error)).lower()) from error
     with listener:
         config = uvicorn.Config(
-            app,
+            create_app(settings),
             access_log=False,
             log_level="warning",
             server_header=False,

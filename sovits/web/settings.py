@@ -54,6 +54,8 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if self.token is None and not self.is_local:
             raise ServerError.open_to_all(self.host)
+        if not 0 <= self.port < 1 << 16:
+            raise ServerError.no_port(self.host, self.port, "ports are 0 to 65535")
         if self.token is not None and (
             len(self.token) < LEAST_TOKEN or not _TOKEN.fullmatch(self.token)
         ):

@@ -58,7 +58,7 @@ class Uploads:
         Raises:
             SovitsError: The form cannot be read, or is not taken.
         """
-        settings = self.settings
+        settings, owner, turn = self.settings, digest(session), digest(turn)
         self._check_room(turn)
         if self._under_way >= settings.max_uploads:
             raise ServerError.too_many_uploads(settings.max_uploads)
@@ -76,7 +76,7 @@ class Uploads:
             try:
                 asked = read_form(form)
                 self._check_room(turn)
-                return await self._keep(asked, session, turn)
+                return await self._keep(asked, owner, turn)
             finally:
                 await form.close()
         finally:
@@ -97,7 +97,7 @@ class Uploads:
         if store.stored() + coming > settings.max_stored_bytes:
             raise ServerError.store_full(settings.max_stored_bytes)
 
-    async def _keep(self, asked: Asked, session: str, turn: str) -> Job:
+    async def _keep(self, asked: Asked, owner: str, turn: str) -> Job:
         name = self.store.new_id()
         path = self.store.path(name, "sound")
 
@@ -108,8 +108,8 @@ class Uploads:
 
         job = Job(
             id=name,
-            owner=digest(session),
-            turn=digest(turn),
+            owner=owner,
+            turn=turn,
             name=shown_name(asked.audio.filename),
             voice=asked.voice,
             options=asked.options,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from sovits.errors import ServerError, SovitsError
@@ -12,6 +14,7 @@ from sovits.hub import NATIVE
 from sovits.library import Listed, list_voices
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
+_FOLDERS = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\,;:()'\"]+)+[/\\]")
 
 
 def voice_id(voice: Listed) -> str:
@@ -37,8 +40,16 @@ def usable_voice(name: str) -> Listed:
     if name not in known:
         raise ServerError.no_voice(known)
     if (problem := known[name].problem) is not None:
-        raise ServerError.voice_unusable(name, problem)
+        voice = known[name]
+        raise ServerError.voice_unusable(voice.title, plain(problem, voice.path.parent))
     return known[name]
+
+
+def plain(text: str, *folders: Path) -> str:
+    """Return a sentence with names of files, but not of the folders that they are in."""
+    for folder in folders:
+        text = text.replace(f"{folder}{os.sep}", "")
+    return _FOLDERS.sub("", text)
 
 
 def card_of(voice: Listed) -> dict[str, Any]:
