@@ -4,7 +4,9 @@
 
 The recordings are the Italian prompts of Asterisk, spoken by Carlo Flora (CC-BY-3.0), and the music
 is that of the songs by Sectoid for Frets on Fire (MIT). Both are packages of Debian and Ubuntu,
-which are fetched with apt-get; that needs a network but no root. Nothing of them is part of this repository.
+which are fetched with apt-get; that needs a network but no root. Nothing of them is part of this
+repository.
+
 The separator needs the extra offline; without it, svc prepare says so and leaves out what has music
 in it.
 """
