@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from made_server import Puppet, serving
 
+import sovits
 from sovits.choices import FILES, field_docs
 from sovits.cli import main
 from sovits.config import ConvertOptions
@@ -37,6 +38,9 @@ def test_all_is_described(tmp_path: Path) -> None:
             assert parameter["in"] == "query" or parameter["schema"]["examples"], path
     for name, schema in told["components"]["schemas"].items():
         assert {*schema["example"]} <= {*schema["properties"]}, name  # null is left out there
+    guide = (Path(sovits.__file__).parents[1] / "docs" / "guide.md").read_text("utf-8")
+    for path, method, operation in operations:
+        assert f"| `{method.upper()} {path}` | {operation['summary']} |\n" in guide
     form = told["paths"]["/v1/convert"]["post"]["requestBody"]["content"]["multipart/form-data"]
     properties: dict[str, Any] = form["schema"]["properties"]
     options = {f.name: f.default for f in fields(ConvertOptions) if f.name not in FILES}
