@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shutil
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData, UploadFile
@@ -74,9 +75,7 @@ class Uploads:
             except (HTTPException, ClientDisconnect) as error:
                 raise ServerError.no_form() from error
             try:
-                asked = read_form(form)
-                self._check_room(turn)
-                return await self._keep(asked, owner, turn)
+                return await self._keep(read_form(form), owner, turn)
             finally:
                 await form.close()
         finally:
@@ -119,9 +118,15 @@ class Uploads:
             ended=None,
             starts=0,
             error=None,
-            size=await asyncio.to_thread(copy),
+            size=0,
         )
-        self.store.add(job)
+        try:
+            job = replace(job, size=await asyncio.to_thread(copy))
+            self._check_room(turn)  # which others may have taken meanwhile
+            self.store.add(job)
+        except BaseException:
+            self.store.remove(name)
+            raise
         return job
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,22 @@ def test_no_more_is_taken_than_there_is_room_for(here: Path) -> None:
             ask(client), ask(client)
             form = client.post("/v1/convert", files=SOUND, data={"voice": "heart"})
             assert "2 jobs of yours wait already" in refused(form, 429)
+
+
+def test_many_at_once_are_not_too_many(here: Path) -> None:
+    def send(client: TestClient) -> int:
+        return client.post("/v1/convert", files=SOUND, data={"voice": "heart"}).status_code
+
+    worker = Puppet()
+    with serving(here / "jobs", worker, max_waiting_each=3) as client:
+        ask(client)
+        worker.take()
+        with ThreadPoolExecutor(20) as threads:
+            codes = list(threads.map(send, [stranger(client) for _ in range(20)]))
+        assert sorted(codes) == [202] * 3 + [429] * 17
+        kept = {path.name for path in (here / "jobs" / "files").iterdir()}
+        assert len(kept) == 4
+        assert client.get("/healthz").status_code == 200
 
 
 def test_sounds_that_trickle_in_are_not_waited_for(here: Path) -> None:
