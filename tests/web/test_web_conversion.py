@@ -8,12 +8,13 @@ import pickle
 import time
 import wave
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from made_server import serving
+from made_server import serving, stranger
 
 import sovits
 from sovits.cli import main
@@ -66,6 +67,20 @@ def test_the_result_is_that_of_svc_infer(client: TestClient, tmp_path: Path) -> 
     assert "Converting 2.0 s" in log
     assert "Done." in log
     assert client.get("/v1/jobs").json() == [told]
+
+
+def test_the_example_of_the_guide_runs(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (Path(sovits.__file__).parents[1] / "docs" / "guide.md").read_text("utf-8")
+    example = guide.partition("```py\n")[2].partition("```")[0]
+    speech, rate = sovits.read(SPEECH)
+    sovits.write("song.wav", speech[:, :rate], rate)
+    monkeypatch.setattr("httpx2.Client", lambda base_url: nullcontext(stranger(client)))
+    names: dict[str, bytes] = {}
+    exec(compile(example, "guide.md", "exec"), names)
+    assert names["sound"].startswith(b"RIFF")
+    assert "event: end" in capsys.readouterr().out
 
 
 def test_sounds_that_are_none_are_refused_and_run_nothing(
