@@ -49,7 +49,7 @@ def meter(peak: float) -> str:
     """Return a bar for the level of a peak, and the level.
 
     >>> meter(0.5)
-    '######################   -6 dB'
+    '######################    -6 dB'
     """
     level = decibels(peak)
     filled = round(BAR * min(max(1 - level / LOWEST_DB, 0.0), 1.0))

@@ -212,7 +212,7 @@ def test_the_other_commands_take_the_forks_flags() -> None:
             ["pre-resample", "-n", "-5"],
             "--workers is '-5', but must be between 1 and 1024, or auto",
         ),
-        (["export", "-o", "voice.pth"], "voice.pth cannot be a voice file."),
+        (["export", "-o", "voice.wav"], "voice.wav cannot be a voice file."),
     ],
 )
 def test_mistakes_are_answered_in_one_line(
