@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from functools import wraps
 from pathlib import Path
@@ -29,6 +30,13 @@ settings.register_profile(
 )
 settings.load_profile("sovits")
 torch.set_num_threads(1)
+# A shell has what it runs in the background ignore these, and so would all that tests begin.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -162,7 +162,7 @@ def test_train_hands_everything_on(
         calls.append((config, model, rest))
         on_log("step 1")
 
-    pretend(monkeypatch, "sovits.train", fit=fit)
+    monkeypatch.setattr("sovits.train.fit", fit)
     Path("c.json").touch()
     assert main(["train", "-c", "c.json", "-m", "mine", "-r", "--max-steps", "5"]) == 0
     assert calls == [
@@ -172,6 +172,7 @@ def test_train_hands_everything_on(
             {
                 "reset_optimizer": True,
                 "max_steps": 5,
+                "max_seconds": None,
                 "device": None,
                 "devices": None,
                 "tensorboard": False,
@@ -212,7 +213,7 @@ def test_train_serves_tensorboard_for_as_long_as_it_lasts(
         events.append("fit")
         raise KeyboardInterrupt
 
-    pretend(monkeypatch, "sovits.train", fit=fit)
+    monkeypatch.setattr("sovits.train.fit", fit)
     monkeypatch.setattr("sovits.cli.train.find_spec", lambda _name: object())
     monkeypatch.setattr("subprocess.Popen", Server)
     Path("c.json").touch()

@@ -112,7 +112,7 @@ def test_real_measurements_are_made_of_a_real_training(tmp_path: Path) -> None:
     assert last["values"]["held_out_mel"] < first["values"]["held_out_mel"]
     assert first["checkpoint"] is None
     assert verdict(model).keys() == {
-        *("format", "best", "stopped", "every", "seconds", "saved", "evaluations"),
+        *("format", "best", "stopped", "every", "seconds", "saved", "evaluations", "pitches"),
     }
     assert last["each"].keys() == {"copy-1", "copy-2"}
     entries = [json.loads(line) for line in (model / "train.jsonl").read_text().splitlines()]

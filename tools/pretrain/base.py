@@ -35,6 +35,7 @@ from torch import Tensor
 
 from sovits.audio.io import write
 from sovits.audio.loudness import frame_rms
+from sovits.audio.mel import linear_spectrogram
 from sovits.audio.resample import resample
 from sovits.config import (
     AudioConfig,
@@ -121,7 +122,10 @@ def configuration(speakers: list[str], **network: object) -> Config:
 class Clips:
     """All clips in memory."""
 
-    def __init__(self, work: Path, speakers: list[str], *, teacher: bool, held_out: bool) -> None:
+    def __init__(
+        self, work: Path, speakers: list[str], *, teacher: bool, held_out: bool, latent: bool
+    ) -> None:
+        self.latent = latent  # whether a posterior hears the clips
         self.clips: list[dict[str, Tensor]] = []
         self.weights: list[float] = []
         projection = load_file(work / "projection.safetensors") if teacher else {}
@@ -188,12 +192,15 @@ class Clips:
         padded["f0"][frames:] = 100.0
         start = rng.randint(0, max(frames - segment, 0))
         sound = F.pad(wave * gain, (0, max(0, segment - frames) * HOP))
+        padded_sound = F.pad(wave * gain, (0, context * HOP - len(wave)))
         batch = TrainBatch(
             content=padded["content"],
             f0=padded["f0"],
             voiced=padded["voiced"],
             volume=padded["volume"] * gain,
-            spectrogram=torch.zeros(1, 1),
+            spectrogram=linear_spectrogram(padded_sound, AUDIO)
+            if self.latent
+            else torch.zeros(1, 1),
             speaker=clip["speaker"],
             mask=F.pad(torch.ones(1, frames), (0, missing)),
             start=torch.tensor(start),
@@ -248,8 +255,9 @@ def train(args: argparse.Namespace) -> None:
     elif args.init:
         begin(Path(args.init), speakers, parts)
         parts.begin_average()
-    clips = Clips(work, speakers, teacher=args.teacher, held_out=False)
-    tests = Clips(work, speakers, teacher=args.teacher, held_out=True)
+    latent = bool(network.get("latent"))
+    clips = Clips(work, speakers, teacher=args.teacher, held_out=False, latent=latent)
+    tests = Clips(work, speakers, teacher=args.teacher, held_out=True, latent=latent)
     begun = time.monotonic()
     saved, seen = begun, {}
     config = Config(
