@@ -449,7 +449,9 @@ def voice(args: argparse.Namespace) -> None:
     waves = [
         clip["wave"].float() / 32768
         for held_out in (True, False)  # those it learnt from only where the others are too few
-        for clip in Clips(args.work, speakers[:1], teacher=False, held_out=held_out).clips
+        for clip in Clips(
+            args.work, speakers[:1], teacher=False, held_out=held_out, latent=False
+        ).clips
     ]
     joined = torch.cat(waves)[None, : SAMPLE_SECONDS * AUDIO.sample_rate]
     card |= pitch_facts([(joined, AUDIO.sample_rate)])
