@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import time
 from dataclasses import replace
+from threading import Lock
 from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData, UploadFile
@@ -47,6 +48,7 @@ class Uploads:
     def __init__(self, store: Store, settings: ServerSettings) -> None:
         self.store, self.settings = store, settings
         self._under_way = 0
+        self._adding = Lock()
 
     async def take(self, request: Request, session: str, turn: str) -> Job:
         """Return the job that a request asks for, once it is kept.
@@ -122,8 +124,9 @@ class Uploads:
         )
         try:
             job = replace(job, size=await asyncio.to_thread(copy))
-            self._check_room(turn)  # which others may have taken meanwhile
-            self.store.add(job)
+            with self._adding:
+                self._check_room(turn)  # which others may have taken meanwhile
+                self.store.add(job)
         except BaseException:
             self.store.remove(name)
             raise
