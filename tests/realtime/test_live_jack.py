@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 RATE, PERIOD, BLOCK, SECONDS = 48_000, 256, 0.04, 5.0
+MOST_XRUNS = 100  # of about 900 periods; a loaded machine was seen to have 347
 SIDE = Path(__file__).with_name("jack_side.py")
 
 
@@ -59,8 +60,10 @@ def test_the_latency_of_real_streams_is_constant_to_the_sample(
     usual, count = Counter(late).most_common(1)[0]
     if not (told["misses"] or told["xruns"]):
         assert count == len(late)
-    elif count < 0.7 * len(late):
+    if told["xruns"] > MOST_XRUNS:  # PortAudio's own thread did not run: nothing of ours to judge
         pytest.skip(f"this machine is too busy: {told['xruns']} times JACK was not served in time")
+    # A machine that is busy misses blocks; what is played then is in time nevertheless.
+    assert count >= 0.7 * len(late), told
     period = RATE // 4
     stated = told["latency"] * RATE % period
     assert abs((usual - stated + period / 2) % period - period / 2) <= 4 * PERIOD, told

@@ -6,6 +6,7 @@
     python tools/pretrain/base.py bundle   WORK
     python tools/pretrain/base.py train    WORK --name heart --speakers heart --init WORK/base
     python tools/pretrain/base.py voice    WORK --name heart --speakers heart --card heart.json
+    python tools/pretrain/base.py judge    WORK --name base    how near copies of held-out clips are
 
 The last two make a demo voice (add --adversarial 0 --rate 5e-4 --steps 1500).
 Every stage resumes where it was stopped. WORK/clips/SPEAKER/*.safetensors are made by
@@ -35,7 +36,7 @@ from torch import Tensor
 
 from sovits.audio.io import write
 from sovits.audio.loudness import frame_rms
-from sovits.audio.mel import linear_spectrogram
+from sovits.audio.mel import LogMel, linear_spectrogram
 from sovits.audio.resample import resample
 from sovits.config import (
     AudioConfig,
@@ -51,6 +52,7 @@ from sovits.features.pitch import load_pitch_extractor
 from sovits.library import SAMPLE, VOICES
 from sovits.models.discriminator import Discriminator
 from sovits.models.native import NativeSynthesizer
+from sovits.models.noise import NoiseSource
 from sovits.models.synthesizer import TrainBatch
 from sovits.train.base import BASE_FILE, write_base
 from sovits.train.dataset import Crops
@@ -64,6 +66,7 @@ SHARE_MOVED = 0.5  # of crops that are played at another speed
 SHARE_OTHERS = 0.7  # of crops whose content is what is heard when others say it, or the speaker
 SHARD = 15_000_000  # bytes of one file of a checkpoint
 BETAS = (0.8, 0.99)
+JUDGED, JUDGED_FRAMES = 40, 258  # clips, and frames of each, that `judge` converts
 SAMPLE_SECONDS = 20  # of the target, beside its voice
 
 
@@ -462,10 +465,50 @@ def voice(args: argparse.Namespace) -> None:
     print(VOICES / f"{args.name}.safetensors")
 
 
+@torch.inference_mode()
+def judge(args: argparse.Namespace) -> None:
+    """Print how near held-out clips come that are converted from their own content and pitch."""
+    speakers = args.speakers.split(",")
+    _, network, _ = _trained(args.work, args.name, speakers, json.loads(args.network))
+    network.eval()
+    network.fold()
+    extractor, log_mel = load_pitch_extractor("swift"), LogMel(AUDIO)
+    clips = Clips(args.work, speakers, teacher=args.teacher, held_out=True, latent=False).clips
+    distances, cents, found, there, spent, seconds = [], [], 0, 0, 0.0, 0.0
+    for clip in clips[:: max(1, len(clips) // JUDGED)][:JUDGED]:
+        frames = min(JUDGED_FRAMES, clip["f0"].shape[-1])
+        f0, voiced = clip["f0"][:frames], clip["voiced"][:frames]
+        begun = time.process_time()
+        wave = network.infer(
+            clip["content"][0][None, :, :frames].float(),
+            f0[None],
+            voiced[None],
+            clip["speaker"][None],
+            volume=clip["volume"][None, :frames],
+            noise=NoiseSource(0),
+        )
+        spent += time.process_time() - begun
+        seconds += frames * HOP / AUDIO.sample_rate
+        own = clip["wave"][None, : frames * HOP].float() / 32768
+        distances.append((log_mel(wave) - log_mel(own)).abs().mean())
+        heard = extractor(wave[0], AUDIO.sample_rate, HOP)
+        both = heard.voiced & voiced
+        cents.append(1200 * torch.log2(heard.f0[both] / f0[both]).abs())
+        found, there = found + int(both.sum()), there + int(voiced.sum())
+    print(
+        f"log-mel {float(torch.stack(distances).mean()):.3f}  "
+        f"median cents {float(torch.cat(cents).median()):.1f}  voiced found {found / there:.2f}  "
+        f"CPU s per s {spent / seconds:.3f}  "
+        f"parameters {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M"
+    )
+
+
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("features", "content", "train", "bundle", "voice"))
+    parser.add_argument(
+        "stage", choices=("features", "content", "train", "bundle", "voice", "judge")
+    )
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=9.0, help="of training in this burst")
     parser.add_argument("--steps", type=int, default=8000, help="of training in all bursts")
@@ -490,6 +533,8 @@ def main() -> None:
         content(args.work, args.speakers.split(","), part, parts)
     elif args.stage == "bundle":
         bundle(args)
+    elif args.stage == "judge":
+        judge(args)
     elif args.stage == "voice":
         voice(args)
     else:
